@@ -1,0 +1,325 @@
+// Package v1alpha1 holds the documents that people write for Pillion.
+//
+// A document is read in three steps, each in one place: Decode (strict: an
+// unknown field is an error that names the nearest one), Default (defaults.go)
+// and Validate (validation.go). Nothing else in the project knows a default.
+//
+// Settings that can be given on more than one level (for the whole cluster, for
+// some namespaces, by annotation for one pod) are one type, Settings, in which
+// every field is optional; a level that says nothing about a field leaves the
+// level below in force.
+package v1alpha1
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+const (
+	// Group is the API group of Pillion's documents, and with a slash behind it
+	// the prefix of every annotation and label that Pillion reads or writes.
+	Group = "pillion.dev"
+	// APIVersion is the apiVersion of the documents in this package.
+	APIVersion = Group + "/v1alpha1"
+	// KindInjectorConfig is the kind of InjectorConfig.
+	KindInjectorConfig = "InjectorConfig"
+)
+
+// InjectorConfig says which pods get a sidecar, and which sidecar they get. It
+// is what `pillion-webhook --config` reads and what the Helm chart takes as
+// `values.injector`.
+type InjectorConfig struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// OptIn is the label that asks for a sidecar, on the namespace and on the pod.
+	OptIn OptIn `json:"optIn,omitzero"`
+	// ExcludedNamespaces are never injected, whatever their labels say: names or
+	// globs (`*` any number of characters, `?` one). kube-system and
+	// kube-node-lease are excluded in any case.
+	ExcludedNamespaces []string `json:"excludedNamespaces,omitempty"`
+	// KubernetesVersion is the cluster's version, as "1.37" (a leading "v" and a
+	// patch number are accepted). It decides what mode `auto` means and whether
+	// the preStop `sleep` action exists. The chart fills it in from the cluster.
+	// Empty: a version with both.
+	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
+	// Images of the two containers that are added to a pod.
+	Images Images `json:"images,omitzero"`
+	// Identity is the user and group that the proxy runs as. Traffic of this user
+	// and of this group is never redirected, which is what keeps the proxy's own
+	// connections from looping; so no other container may use it.
+	Identity Identity `json:"identity,omitzero"`
+	// Ports that the sidecar listens on in each pod.
+	Ports Ports `json:"ports,omitzero"`
+
+	// Settings for every pod, where neither its namespace nor its owner says
+	// otherwise.
+	Settings `json:",inline"`
+
+	// Annotations says what owners may set by annotation on their pods.
+	Annotations AnnotationPolicy `json:"annotations,omitzero"`
+	// Namespaces are settings for the namespaces that match, in this order: a
+	// later entry wins over an earlier one, field by field.
+	Namespaces []NamespaceSettings `json:"namespaces,omitempty"`
+}
+
+// OptIn is a label with the value that asks for a sidecar.
+type OptIn struct {
+	// Label is the key, on the namespace and on the pod template.
+	// Default: service-mesh-enabled.
+	Label string `json:"label,omitempty"`
+	// Value is the only value that opts in. Default: "true".
+	Value string `json:"value,omitempty"`
+}
+
+// Images are the images of the containers that are added, and how they are pulled.
+type Images struct {
+	// Init is the image of the pillion-init container. It also carries
+	// pillion-proxy, which is copied from it beside Envoy.
+	Init string `json:"init,omitempty"`
+	// Envoy is any image with an `envoy` binary in its PATH, distroless too.
+	Envoy string `json:"envoy,omitempty"`
+	// PullPolicy of both: Always, IfNotPresent or Never. Default: IfNotPresent.
+	PullPolicy string `json:"pullPolicy,omitempty"`
+}
+
+// Identity is a numeric user and group.
+type Identity struct {
+	// UID of the envoy container's process. Default: 15033.
+	UID int64 `json:"uid,omitempty"`
+	// GID of the envoy container's process. Default: 15033.
+	GID int64 `json:"gid,omitempty"`
+}
+
+// Ports that belong to the sidecar. All lie in 15000-15099, which the redirect
+// leaves alone on the way in.
+type Ports struct {
+	// Inbound takes the redirected traffic that comes to the pod. Default: 15006.
+	Inbound int32 `json:"inbound,omitempty"`
+	// Outbound takes the redirected traffic that the app sends. Default: 15001.
+	Outbound int32 `json:"outbound,omitempty"`
+	// Status serves /healthz, /readyz and /metrics of the sidecar. Default: 15020.
+	Status int32 `json:"status,omitempty"`
+	// FirstProbe is the first of the ports that stand for the app's own ports in
+	// rewritten probes, up to 15099. Default: 15040.
+	FirstProbe int32 `json:"firstProbe,omitempty"`
+}
+
+// NamespaceSettings are Settings for namespaces.
+type NamespaceSettings struct {
+	// Match is a namespace's name or a glob (`*`, `?`).
+	Match string `json:"match"`
+
+	Settings `json:",inline"`
+}
+
+// Settings can be given for the cluster and for namespaces; most of them by
+// annotation on a pod as well.
+type Settings struct {
+	Sidecar   SidecarSettings   `json:"sidecar,omitzero"`
+	Redirect  RedirectSettings  `json:"redirect,omitzero"`
+	Lifecycle LifecycleSettings `json:"lifecycle,omitzero"`
+	Envoy     EnvoySettings     `json:"envoy,omitzero"`
+}
+
+// SidecarMode says which kind of container Envoy runs in.
+type SidecarMode string
+
+const (
+	// ModeAuto is native where Kubernetes has it (1.29 or newer), classic elsewhere.
+	ModeAuto SidecarMode = "auto"
+	// ModeNative is an init container with restartPolicy Always.
+	ModeNative SidecarMode = "native"
+	// ModeClassic is the first of the app containers.
+	ModeClassic SidecarMode = "classic"
+)
+
+// SidecarSettings are about the containers that are added.
+type SidecarSettings struct {
+	// Mode is auto, native or classic. Default: auto.
+	Mode *SidecarMode `json:"mode,omitempty"`
+	// Resources of the envoy container, each value on its own.
+	Resources Resources `json:"resources,omitzero"`
+}
+
+// Resources are requests and limits. A value that is not given keeps the one
+// from the level below; it is never erased by giving another one.
+type Resources struct {
+	// Requests default to cpu 100m and memory 128Mi.
+	Requests ResourceValues `json:"requests,omitzero"`
+	// Limits default to memory 512Mi. There is no CPU limit unless one is given:
+	// a throttled proxy is slow for every caller of the service.
+	Limits ResourceValues `json:"limits,omitzero"`
+}
+
+// ResourceValues are quantities in Kubernetes' notation, like 100m and 128Mi.
+type ResourceValues struct {
+	CPU    *resource.Quantity `json:"cpu,omitempty"`
+	Memory *resource.Quantity `json:"memory,omitempty"`
+}
+
+// WellKnownPorts says what happens with Pillion's own list of reserved ports.
+type WellKnownPorts string
+
+const (
+	// WellKnownReserved reserves them in both directions.
+	WellKnownReserved WellKnownPorts = "Reserved"
+	// WellKnownIgnored leaves the reserved ports to the configuration alone.
+	WellKnownIgnored WellKnownPorts = "Ignored"
+)
+
+// IPFamily is IPv4 or IPv6.
+type IPFamily string
+
+// The two IP families.
+const (
+	IPv4 IPFamily = "IPv4"
+	IPv6 IPFamily = "IPv6"
+)
+
+// RedirectSettings say which TCP traffic goes through Envoy: all, but for what is
+// listed here. UDP is never redirected.
+type RedirectSettings struct {
+	// WellKnownPorts is Reserved (the default) or Ignored: whether the ports in
+	// Pillion's own list of non-HTTP protocols bypass Envoy.
+	WellKnownPorts *WellKnownPorts `json:"wellKnownPorts,omitempty"`
+	// Inbound is about connections that come to the pod.
+	Inbound DirectionSettings `json:"inbound,omitzero"`
+	// Outbound is about connections that the pod opens.
+	Outbound DirectionSettings `json:"outbound,omitzero"`
+	// ExcludedCIDRs are destinations of outbound connections that bypass Envoy, as
+	// 10.1.0.0/16 or fd00::/8. Lists of several levels are joined.
+	ExcludedCIDRs []string `json:"excludedCIDRs,omitempty"`
+	// IPFamilies that are redirected. Default: IPv4 and IPv6; a pod without IPv6
+	// is fine, while IPv6 left out would bypass Envoy in a pod that has it.
+	IPFamilies []IPFamily `json:"ipFamilies,omitempty"`
+}
+
+// DirectionSettings are the reserved ports of one direction.
+type DirectionSettings struct {
+	// ReservedPorts bypass Envoy. Lists of several levels are joined.
+	ReservedPorts []ReservedPort `json:"reservedPorts,omitempty"`
+	// UnreservedPorts take back what a level below (or the well-known list)
+	// reserved: a port as 9092, a range as "7000-7001". Exactly a port or range
+	// that is reserved there; anything else is an error.
+	UnreservedPorts []intstr.IntOrString `json:"unreservedPorts,omitempty"`
+}
+
+// ReservedPort is a port on which something else than HTTP is spoken.
+type ReservedPort struct {
+	// Port is a number as 3306, or a range as "7000-7001".
+	Port intstr.IntOrString `json:"port"`
+	// Protocol is the name of what is spoken there, as "MySQL".
+	Protocol string `json:"protocol,omitempty"`
+	// Reason says why it cannot go through Envoy. Shown wherever the port is.
+	Reason string `json:"reason,omitempty"`
+	// Owner is who asked for it, so that somebody can be asked whether it is
+	// still needed.
+	Owner string `json:"owner,omitempty"`
+	// Expires is a date as 2027-03-31. From the day after it, every injection
+	// that uses the entry warns; the entry stays in force, since dropping it
+	// would break traffic.
+	Expires string `json:"expires,omitempty"`
+}
+
+// GracePeriodPolicy says what to do when terminationGracePeriodSeconds is too
+// short for the shutdown schedule.
+type GracePeriodPolicy string
+
+const (
+	// GracePeriodRaise raises it and records the old value.
+	GracePeriodRaise GracePeriodPolicy = "Raise"
+	// GracePeriodWarn leaves it and warns.
+	GracePeriodWarn GracePeriodPolicy = "Warn"
+)
+
+// AppPreStopPolicy says what an app container without a preStop hook gets.
+type AppPreStopPolicy string
+
+const (
+	// AppPreStopSleep gives it a `sleep` of preDrainDelay plus drainTime.
+	AppPreStopSleep AppPreStopPolicy = "Sleep"
+	// AppPreStopNone gives it nothing.
+	AppPreStopNone AppPreStopPolicy = "None"
+)
+
+// ProbePolicy says what happens with the app's network probes.
+type ProbePolicy string
+
+const (
+	// ProbesDirect leads them around Envoy: a dead app fails its probe and a
+	// busy one is not failed by load shedding.
+	ProbesDirect ProbePolicy = "Direct"
+	// ProbesThroughEnvoy leaves them as they are.
+	ProbesThroughEnvoy ProbePolicy = "ThroughEnvoy"
+)
+
+// LifecycleSettings are about start and stop. All durations are Go's notation
+// (30s, 1m30s) in whole seconds.
+type LifecycleSettings struct {
+	// PreDrainDelay is how long a stopping pod goes on as if nothing were, until
+	// clients no longer find it in DNS or their endpoint lists. Default: 30s.
+	PreDrainDelay *metav1.Duration `json:"preDrainDelay,omitempty"`
+	// DrainTime is how long Envoy then tells its inbound clients to go elsewhere.
+	// It ends early once no inbound connection is active. Default: 20s.
+	DrainTime *metav1.Duration `json:"drainTime,omitempty"`
+	// StartTimeout bounds the time from the envoy container's start to its being
+	// ready; a pod that exceeds it fails with the reason. Default: 60s.
+	StartTimeout *metav1.Duration `json:"startTimeout,omitempty"`
+	// GracePeriod is Raise (the default) or Warn.
+	GracePeriod *GracePeriodPolicy `json:"gracePeriod,omitempty"`
+	// AppPreStop is Sleep (the default) or None.
+	AppPreStop *AppPreStopPolicy `json:"appPreStop,omitempty"`
+	// Probes is Direct (the default) or ThroughEnvoy.
+	Probes *ProbePolicy `json:"probes,omitempty"`
+}
+
+// EnvoySettings are about the proxy process.
+type EnvoySettings struct {
+	// LogLevel is trace, debug, info, warning, error, critical or off.
+	// Default: warning.
+	LogLevel *string `json:"logLevel,omitempty"`
+	// Concurrency is the number of worker threads. 0, the default, takes it from
+	// the container's CPU limit or else its request, never from the node's cores.
+	Concurrency *int32 `json:"concurrency,omitempty"`
+	// ExtraArgs are appended to Envoy's command line, one argument each.
+	ExtraArgs []string `json:"extraArgs,omitempty"`
+}
+
+// AnnotationPolicy says which pillion.dev/ annotations owners may use on their
+// pods, and within which bounds.
+type AnnotationPolicy struct {
+	// Allowed are annotation names without the prefix, as "log-level"; ["*"], the
+	// default, allows all. A pod with one that is not allowed is refused.
+	Allowed []string `json:"allowed,omitempty"`
+	// Bounds for values that owners set.
+	Bounds Bounds `json:"bounds,omitzero"`
+}
+
+// Bounds are the least and the largest values that an annotation may have.
+type Bounds struct {
+	// CPU of requests and limits. Default: 10m to 4.
+	CPU QuantityBounds `json:"cpu,omitzero"`
+	// Memory of requests and limits. Default: 32Mi to 4Gi.
+	Memory QuantityBounds `json:"memory,omitzero"`
+	// PreDrainDelay. Default: 0s to 5m.
+	PreDrainDelay DurationBounds `json:"preDrainDelay,omitzero"`
+	// DrainTime. Default: 1s to 10m.
+	DrainTime DurationBounds `json:"drainTime,omitzero"`
+	// StartTimeout. Default: 1s to 10m.
+	StartTimeout DurationBounds `json:"startTimeout,omitzero"`
+	// MaxConcurrency. Default: 16.
+	MaxConcurrency int32 `json:"maxConcurrency,omitempty"`
+}
+
+// QuantityBounds are inclusive.
+type QuantityBounds struct {
+	Min *resource.Quantity `json:"min,omitempty"`
+	Max *resource.Quantity `json:"max,omitempty"`
+}
+
+// DurationBounds are inclusive.
+type DurationBounds struct {
+	Min *metav1.Duration `json:"min,omitempty"`
+	Max *metav1.Duration `json:"max,omitempty"`
+}
