@@ -1,0 +1,57 @@
+# Everything that is done in this repository, by name. `make help` lists it.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-print-directory
+.DEFAULT_GOAL := help
+
+# Written into the programs and into each pod's status annotation.
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -X github.com/pillion-mesh/pillion/injector.Version=$(VERSION)
+# How long `make fuzz` spends on each fuzzer.
+FUZZTIME ?= 30s
+# golangci-lint from hack/tools/go.mod; Go keeps the built program in its cache.
+LINT     := go tool -modfile=hack/tools/go.mod golangci-lint
+# What runs many requests at once, so is tested with the race detector as well.
+RACE     := ./injector/... ./webhook/...
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## show an injection, offline within a minute and then by a real kube-apiserver
+	@hack/packages demo
+	@go run ./hack/demo
+
+.PHONY: build
+build: ## build the programs into bin/
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: test
+test: ## run every test, with a real etcd and kube-apiserver (compiled once)
+	@hack/packages test
+	@hack/cluster/build
+	@go run ./hack/gotest -timeout 20m ./...
+	@go run ./hack/gotest -timeout 20m -race -short $(RACE)
+
+.PHONY: fuzz
+fuzz: ## run every fuzzer for FUZZTIME (30s)
+	@hack/fuzz $(FUZZTIME)
+
+.PHONY: lint
+lint: ## run golangci-lint (compiled once)
+	@$(LINT) run ./...
+
+.PHONY: generate
+generate: ## write the generated files anew
+	go generate ./...
+
+.PHONY: verify
+verify: lint ## check formatting, module files and generated files, as a reviewer would
+	@hack/verify
+
+.PHONY: clean
+clean: ## remove bin/
+	rm -rf bin
+	@echo "What Go and hack/cluster/build keep is outside the tree: $${PILLION_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/pillion}"
