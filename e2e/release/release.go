@@ -1,0 +1,131 @@
+// Package release installs charts/pillion as far as a machine without nodes can:
+// what Helm renders goes into a real kube-apiserver, and the webhook that the
+// Deployment describes runs as a process on the loopback, with the Deployment's own
+// arguments. The tests and the demo share it, so that neither has a second copy of
+// what the chart says.
+package release
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+// FieldOwner is the name under which a release's objects are applied.
+const FieldOwner = client.FieldOwner("helm")
+
+// Options of a rendering.
+type Options struct {
+	// Helm is the path of the helm program.
+	Helm string
+	// Chart is the chart's folder.
+	Chart string
+	// Name and Namespace of the release.
+	Name, Namespace string
+	// KubeVersion that the chart is rendered for, as "1.37".
+	KubeVersion string
+	// Values that differ from the chart's own, as in values.yaml.
+	Values map[string]any
+}
+
+// Release is what Helm makes of the chart.
+type Release struct {
+	Options
+	// Text is Helm's output, with the chart's comments.
+	Text []byte
+	// Objects in the order in which Helm installs them.
+	Objects []*unstructured.Unstructured
+}
+
+// Render runs `helm template`. An error carries what Helm said.
+func Render(ctx context.Context, o Options) (*Release, error) {
+	values, err := sigsyaml.Marshal(o.Values)
+	if err != nil {
+		return nil, fmt.Errorf("writing the values: %w", err)
+	}
+	command := exec.CommandContext(ctx, o.Helm, "template", o.Name, o.Chart, "--namespace", o.Namespace, "--kube-version", o.KubeVersion, "--values", "-")
+	// Nothing of the user's own Helm or cluster has a say.
+	command.Env = []string{"HOME=" + os.DevNull, "PATH=" + os.Getenv("PATH")}
+	command.Stdin = bytes.NewReader(values)
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	text, err := command.Output()
+	if err != nil {
+		return nil, fmt.Errorf("rendering the chart with %s: %w\n%s", o.Helm, err, stderr.Bytes())
+	}
+	objects, err := decode(text)
+	if err != nil {
+		return nil, err
+	}
+	return &Release{Options: o, Text: text, Objects: objects}, nil
+}
+
+func decode(text []byte) ([]*unstructured.Unstructured, error) {
+	var objects []*unstructured.Unstructured
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
+			return objects, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("reading what Helm rendered: %w", err)
+		}
+		if len(object.Object) > 0 {
+			objects = append(objects, object)
+		}
+	}
+}
+
+// Object is the one of that kind, nil where there is none.
+func (r *Release) Object(kind string) *unstructured.Unstructured {
+	for _, object := range r.Objects {
+		if object.GetKind() == kind {
+			return object
+		}
+	}
+	return nil
+}
+
+// Install applies the objects on the server side, as Helm 4 does. The namespace
+// must exist. The Service is changed on the way: nothing routes its address here,
+// so its name leads to the loopback, where StartWebhook listens on its port.
+func (r *Release) Install(ctx context.Context, c client.Client, options ...client.ApplyOption) error {
+	for _, object := range r.Objects {
+		object := object.DeepCopy()
+		if object.GetKind() == "Service" {
+			object.Object["spec"] = map[string]any{"type": "ExternalName", "externalName": "localhost"}
+		}
+		options := append([]client.ApplyOption{FieldOwner}, options...)
+		if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
+			return fmt.Errorf("applying %s %s: %w", object.GetKind(), object.GetName(), err)
+		}
+	}
+	return nil
+}
+
+// TrustCA writes the caBundle of the release's webhook configuration, as a hand
+// other than Helm's.
+func (r *Release) TrustCA(ctx context.Context, c client.Client, bundle []byte) error {
+	var configuration admissionv1.MutatingWebhookConfiguration
+	if err := c.Get(ctx, client.ObjectKeyFromObject(r.Object("MutatingWebhookConfiguration")), &configuration); err != nil {
+		return fmt.Errorf("reading the webhook configuration: %w", err)
+	}
+	before := configuration.DeepCopy()
+	for i := range configuration.Webhooks {
+		configuration.Webhooks[i].ClientConfig.CABundle = bundle
+	}
+	if err := c.Patch(ctx, &configuration, client.StrategicMergeFrom(before), client.FieldOwner("certificates")); err != nil {
+		return fmt.Errorf("writing the caBundle: %w", err)
+	}
+	return nil
+}
