@@ -1,0 +1,101 @@
+{{/*
+What both entries have in common. "strict" is the operator on the label
+pillion.dev/strict that makes them disjoint.
+*/}}
+{{- define "pillion.webhookEntry" -}}
+clientConfig:
+  service:
+    name: {{ include "pillion.webhook.name" .root }}
+    namespace: {{ .root.Release.Namespace }}
+    port: {{ .root.Values.webhook.service.port }}
+    path: /mutate
+admissionReviewVersions: [v1]
+sideEffects: None
+timeoutSeconds: {{ .root.Values.webhook.timeoutSeconds }}
+matchPolicy: Equivalent
+# Once more after other webhooks have changed the pod, so that our parts still fit it.
+reinvocationPolicy: IfNeeded
+rules:
+  - operations: [CREATE]
+    apiGroups: [""]
+    apiVersions: [v1]
+    resources: [pods]
+    scope: Namespaced
+namespaceSelector:
+  matchExpressions:
+    - key: {{ include "pillion.optIn.label" .root }}
+      operator: In
+      values: [{{ include "pillion.optIn.value" .root | quote }}]
+    - key: pillion.dev/strict
+      operator: {{ .strict }}
+      values: ["true"]
+    # Never our own namespace (a webhook that waits for itself never starts) nor
+    # those that a node needs to come up.
+    - key: kubernetes.io/metadata.name
+      operator: NotIn
+      values:
+        {{- include "pillion.excludedNames" .root | nindent 8 }}
+objectSelector:
+  matchExpressions:
+    # Any value: one that is nearly right is answered with a warning.
+    - key: {{ include "pillion.optIn.label" .root }}
+      operator: Exists
+{{- end }}
+
+{{/* The namespaces that are excluded by their exact name. */}}
+{{- define "pillion.excludedNames" -}}
+{{- $names := list .Release.Namespace "kube-system" "kube-node-lease" -}}
+{{- range .Values.injector.excludedNamespaces -}}
+{{- if not (regexMatch "[*?]" .) -}}
+{{- $names = append $names . -}}
+{{- end -}}
+{{- end -}}
+{{- $names | uniq | toYaml -}}
+{{- end }}
+
+{{/*
+What selectors cannot say, for both entries. CEL must not fail on a pod without
+the field: under failurePolicy Fail an error refuses the pod.
+*/}}
+{{- define "pillion.matchConditions" -}}
+# A static pod runs from kubelet's own file; what the API shows of it stays as it is.
+- name: not-a-mirror-pod
+  expression: >-
+    !(has(object.metadata.annotations) && 'kubernetes.io/config.mirror' in object.metadata.annotations)
+{{- $globs := list -}}
+{{- range .Values.injector.excludedNamespaces -}}
+{{- if regexMatch "[*?]" . -}}
+{{- $globs = append $globs (. | replace "?" "[a-z0-9-]" | replace "*" "[a-z0-9-]*") -}}
+{{- end -}}
+{{- end }}
+{{- with $globs }}
+# The globs of injector.excludedNamespaces; exact names are in the namespaceSelector.
+- name: namespace-not-excluded
+  expression: >-
+    !request.namespace.matches('^({{ uniq . | join "|" }})$')
+{{- end }}
+{{- end }}
+
+{{/*
+Pods that never get a sidecar are not called for in strict namespaces: they can
+start while no webhook answers.
+*/}}
+{{- define "pillion.strictMatchConditions" -}}
+{{- $label := include "pillion.optIn.label" . -}}
+{{- $no := without (list "false" "no" "off" "disabled" "0") (include "pillion.optIn.value" . | lower) -}}
+# The owner said no.
+- name: not-opted-out
+  expression: >-
+    !(has(object.metadata.labels) && '{{ $label }}' in object.metadata.labels
+    && object.metadata.labels['{{ $label }}'].lowerAscii() in ['{{ join "', '" $no }}'])
+# The node's network is never redirected.
+- name: not-on-the-host-network
+  expression: >-
+    !(has(object.spec.hostNetwork) && object.spec.hostNetwork)
+# There is no redirect on Windows.
+- name: not-on-windows
+  expression: >-
+    !(has(object.spec.os) && object.spec.os.name == 'windows')
+    && !(has(object.spec.nodeSelector) && 'kubernetes.io/os' in object.spec.nodeSelector
+    && object.spec.nodeSelector['kubernetes.io/os'] == 'windows')
+{{- end }}
