@@ -1,0 +1,237 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/pillion-mesh/pillion/injector"
+)
+
+const (
+	// defaultTimeout is kube-apiserver's own where a request names none.
+	defaultTimeout = 10 * time.Second
+	// maxTimeout is the largest timeoutSeconds of a webhook configuration.
+	maxTimeout = 30 * time.Second
+	// timeoutMargin is for the way back: an answer that comes later than the
+	// client waits is of no use.
+	timeoutMargin = 300 * time.Millisecond
+	// bodyTimeout is how long a body may take to arrive, behind its header.
+	bodyTimeout = 5 * time.Second
+	// failuresLogged of one reason in a second, at most; metrics count them all.
+	failuresLogged = 1
+)
+
+// Handler answers POST /mutate.
+type Handler struct {
+	configuration *Configuration
+	metrics       *Metrics
+	log           *slog.Logger
+	maxInFlight   int64
+	selfCheck     bool
+
+	inFlight    atomic.Int64
+	draining    atomic.Bool
+	bodies      bodies
+	panics      panics
+	logFailures map[string]*rate.Sometimes
+}
+
+// HandlerOptions are a Handler's settings.
+type HandlerOptions struct {
+	Configuration *Configuration
+	Metrics       *Metrics
+	Log           *slog.Logger
+	// MaxInFlight is how many requests are decided on at a time; others get
+	// HTTP 503 at once.
+	MaxInFlight int
+	// SelfCheck applies each patch to its pod before it is sent.
+	SelfCheck bool
+}
+
+// NewHandler makes a Handler.
+func NewHandler(o HandlerOptions) *Handler {
+	h := &Handler{
+		configuration: o.Configuration, metrics: o.Metrics, log: o.Log,
+		maxInFlight: int64(o.MaxInFlight), selfCheck: o.SelfCheck,
+		logFailures: make(map[string]*rate.Sometimes),
+	}
+	for _, reason := range injector.Reasons() {
+		if reason.Kind == injector.KindRequest {
+			h.logFailures[reason.Code] = &rate.Sometimes{First: failuresLogged, Interval: time.Second}
+		}
+	}
+	return h
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	h.metrics.inFlight.Inc()
+	defer h.metrics.inFlight.Dec()
+	a := h.answer(w, r, started.Add(timeoutOf(r)))
+	if h.draining.Load() || connectionOf(r.Context()).isOld(started) {
+		w.Header().Set("Connection", "close")
+	}
+	h.write(w, &a)
+	h.record(r.Context(), &a, time.Since(started))
+}
+
+// answer decides on a request, whatever happens.
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, deadline time.Time) (a answer) {
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			h.metrics.panics.Inc()
+			a = answer{request: a.request, failure: h.panics.failure(recovered)}
+		}
+	}()
+	if f := checkHeader(r); f != nil {
+		return answer{failure: f}
+	}
+	body, f := h.readBody(w, r, deadline)
+	if f != nil {
+		return answer{failure: f}
+	}
+	defer body.release()
+	connectionOf(r.Context()).setBusy()
+
+	defer h.inFlight.Add(-1)
+	if h.inFlight.Add(1) > h.maxInFlight {
+		return answer{failure: overload(fmt.Errorf("%d requests are being answered", h.maxInFlight))}
+	}
+	if r.Context().Err() != nil || time.Now().After(deadline) {
+		return answer{failure: overload(errors.New("the time that the request allows was over before its turn came"))}
+	}
+	h.decide(&a, body.bytes)
+	return a
+}
+
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, deadline time.Time) (*body, *failure) {
+	if latest := time.Now().Add(bodyTimeout); latest.Before(deadline) {
+		deadline = latest
+	}
+	controller := http.NewResponseController(w)
+	// Not every ResponseWriter has deadlines: a recorder in a test has none.
+	if err := controller.SetReadDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return nil, badReview(http.StatusBadRequest, fmt.Errorf("bounding the time to read the body: %w", err))
+	}
+	return h.bodies.read(r.Body)
+}
+
+// decide fills in the answer to the review in body.
+func (h *Handler) decide(a *answer, body []byte) {
+	request, err := decodeReview(body)
+	if err != nil {
+		a.failure = badReview(http.StatusBadRequest, err)
+		return
+	}
+	a.request = request
+	if !request.isPodCreation() {
+		a.result.Decision = injector.Decision{Verdict: injector.Skip, Reason: injector.ReasonNotACreate}
+		return
+	}
+	current := h.configuration.current.Load()
+	if current == nil {
+		a.failure = &failure{status: http.StatusServiceUnavailable, reason: injector.ReasonNoConfig, err: errors.New("no configuration was ever loaded; the log says why")}
+		return
+	}
+	a.result = current.inject(injector.Request{
+		Pod: request.Object.pod, Namespace: injector.Namespace{Name: request.Namespace}, Now: time.Now(),
+	})
+	if a.result.Decision.Verdict == injector.Inject && len(a.result.Patch) > 0 {
+		a.failure = h.encodePatch(a, request.Object.raw(body))
+	}
+}
+
+// encodePatch makes the patch's JSON, unless the patch does not fit the pod.
+func (h *Handler) encodePatch(a *answer, rawPod []byte) *failure {
+	if h.selfCheck {
+		if err := injector.CheckPatch(rawPod, a.result.Patch); err != nil {
+			return &failure{status: http.StatusInternalServerError, reason: injector.ReasonSelfCheck, err: err}
+		}
+	}
+	patch, err := injector.AppendPatch(nil, a.result.Patch)
+	if err != nil {
+		return &failure{status: http.StatusInternalServerError, reason: injector.ReasonInternal, err: err}
+	}
+	a.patch = patch
+	return nil
+}
+
+// write sends the response. A client that has gone by then is of no concern.
+func (h *Handler) write(w http.ResponseWriter, a *answer) {
+	if a.failure == nil {
+		encoded, err := a.review()
+		if err == nil {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Content-Length", strconv.Itoa(len(encoded)))
+			_, _ = w.Write(encoded)
+			return
+		}
+		a.failure = &failure{status: http.StatusInternalServerError, reason: injector.ReasonInternal, err: err}
+	}
+	if a.failure.status == http.StatusServiceUnavailable {
+		// kube-apiserver takes this as a wish to be asked again, within
+		// timeoutSeconds: the pod need not go without its sidecar.
+		w.Header().Set("Retry-After", "1")
+	}
+	http.Error(w, a.failure.Error(), a.failure.status)
+}
+
+// record counts and logs one answered request. What is logged about a pod is its
+// namespace, its name and the decision.
+func (h *Handler) record(ctx context.Context, a *answer, took time.Duration) {
+	h.metrics.record(a, took)
+	if a.failure != nil {
+		h.logFailure(ctx, a, took)
+		return
+	}
+	decision := a.result.Decision
+	level := slog.LevelInfo
+	if decision.Verdict == injector.Skip {
+		level = slog.LevelDebug
+	}
+	if !h.log.Enabled(ctx, level) {
+		return
+	}
+	h.log.LogAttrs(ctx, level, "admission",
+		slog.String("verdict", string(decision.Verdict)), slog.String("reason", decision.Reason.String()),
+		slog.String("namespace", clip(a.request.Namespace)), slog.String("pod", clip(a.request.podName())),
+		slog.String("uid", a.request.UID), slog.Bool("dryRun", a.request.DryRun),
+		slog.Int("operations", len(a.result.Patch)), slog.Int("warnings", len(a.result.Warnings)),
+		slog.Duration("took", took))
+}
+
+func (h *Handler) logFailure(ctx context.Context, a *answer, took time.Duration) {
+	attributes := []slog.Attr{
+		slog.String("reason", a.failure.reason.String()), slog.Int("status", a.failure.status),
+		slog.String("error", a.failure.err.Error()), slog.Duration("took", took),
+	}
+	if a.request != nil {
+		attributes = append(attributes, slog.String("namespace", clip(a.request.Namespace)),
+			slog.String("pod", clip(a.request.podName())), slog.String("uid", a.request.UID))
+	}
+	log := func() { h.log.LogAttrs(ctx, slog.LevelError, "request failed", attributes...) }
+	if a.failure.stack != nil {
+		attributes = append(attributes, slog.String("stack", string(a.failure.stack)))
+		log()
+		return
+	}
+	h.logFailures[a.failure.reason.Code].Do(log)
+}
+
+// timeoutOf is how long the client waits for the answer, less the way back.
+func timeoutOf(r *http.Request) time.Duration {
+	timeout, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+	if err != nil || timeout <= 0 {
+		timeout = defaultTimeout
+	}
+	return max(min(timeout, maxTimeout)-timeoutMargin, timeoutMargin)
+}

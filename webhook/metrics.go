@@ -1,0 +1,141 @@
+package webhook
+
+import (
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/pillion-mesh/pillion/injector"
+)
+
+// outcomeFailed is the outcome of a request that got an HTTP error; the others
+// are the verdicts.
+const outcomeFailed = "fail"
+
+// Metrics are what the webhook tells Prometheus. Every label has a closed set of
+// values, and every request is counted once: in admissions or in failures.
+type Metrics struct {
+	Registry *prometheus.Registry
+
+	admissions *prometheus.CounterVec
+	failures   *prometheus.CounterVec
+	warnings   *prometheus.CounterVec
+	duration   *prometheus.HistogramVec
+	inFlight   prometheus.Gauge
+	panics     prometheus.Counter
+
+	connections     prometheus.Gauge
+	connectionsShed *prometheus.CounterVec
+
+	configInfo        *prometheus.GaugeVec
+	configReload      reloadMetrics
+	certificateExpiry prometheus.Gauge
+	certificateReload reloadMetrics
+}
+
+// reloadMetrics are about a file that is polled.
+type reloadMetrics struct {
+	successful prometheus.Gauge
+	last       prometheus.Gauge
+}
+
+func (r reloadMetrics) record(err error) {
+	if err != nil {
+		r.successful.Set(0)
+		return
+	}
+	r.successful.Set(1)
+	r.last.Set(float64(time.Now().Unix()))
+}
+
+// NewMetrics makes the metrics on a registry of their own.
+func NewMetrics() *Metrics {
+	m := &Metrics{Registry: prometheus.NewRegistry()}
+	m.Registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	m.admissions = m.counters("admissions_total", "Pods that were decided on.", "verdict", "reason", "dry_run")
+	m.failures = m.counters("requests_failed_total", "Requests that got an HTTP error instead of a decision; failurePolicy decided about their pods.", "reason")
+	m.warnings = m.counters("warnings_total", "Warnings given to owners.", "reason")
+	m.duration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "pillion", Subsystem: "webhook", Name: "request_duration_seconds",
+		Help:    "Time from a request's header to its response.",
+		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"outcome"})
+	m.Registry.MustRegister(m.duration)
+	m.inFlight = m.gauge("requests_in_flight", "Requests that are being read or answered.")
+	m.panics = m.counters("panics_total", "Panics that were answered with HTTP 500.").WithLabelValues()
+	m.connections = m.gauge("connections", "Open connections.")
+	m.connectionsShed = m.counters("connections_shed_total", "Connections closed because there were too many: the longest idle one, or a new one where none was idle.", "which")
+	m.configInfo = m.gauges("config_info", "Hash of the configuration in force; the value is always 1.", "hash")
+	m.configReload = m.reload("config")
+	m.certificateReload = m.reload("certificate")
+	m.certificateExpiry = m.gauge("certificate_expiry_timestamp_seconds", "When the serving certificate expires; 0 while there is none.")
+	m.gauges("build_info", "What is running; the value is always 1.", "version", "go_version").
+		WithLabelValues(injector.Version, runtime.Version()).Set(1)
+	m.initialise()
+	return m
+}
+
+// initialise makes every series that there can be, so that the first event of a
+// kind is seen as an increase.
+func (m *Metrics) initialise() {
+	for _, reason := range injector.Reasons() {
+		switch reason.Kind {
+		case injector.KindInject, injector.KindSkip, injector.KindRefuse:
+			m.admissions.WithLabelValues(string(reason.Kind), reason.Name, "false")
+			m.admissions.WithLabelValues(string(reason.Kind), reason.Name, "true")
+		case injector.KindWarning:
+			m.warnings.WithLabelValues(reason.Name)
+		case injector.KindRequest:
+			m.failures.WithLabelValues(reason.Name)
+		}
+	}
+	for _, outcome := range []string{string(injector.Inject), string(injector.Skip), string(injector.Refuse), outcomeFailed} {
+		m.duration.WithLabelValues(outcome)
+	}
+	m.connectionsShed.WithLabelValues(shedIdle)
+	m.connectionsShed.WithLabelValues(shedNew)
+}
+
+// record counts one answered request.
+func (m *Metrics) record(a *answer, took time.Duration) {
+	if a.failure != nil {
+		m.failures.WithLabelValues(a.failure.reason.Name).Inc()
+		m.duration.WithLabelValues(outcomeFailed).Observe(took.Seconds())
+		return
+	}
+	decision := a.result.Decision
+	m.admissions.WithLabelValues(string(decision.Verdict), decision.Reason.Name, strconv.FormatBool(a.request.DryRun)).Inc()
+	m.duration.WithLabelValues(string(decision.Verdict)).Observe(took.Seconds())
+	for _, warning := range a.result.Warnings {
+		m.warnings.WithLabelValues(warning.Reason.Name).Inc()
+	}
+}
+
+func (m *Metrics) counters(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "pillion", Subsystem: "webhook", Name: name, Help: help}, labels)
+	m.Registry.MustRegister(c)
+	return c
+}
+
+func (m *Metrics) gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "pillion", Subsystem: "webhook", Name: name, Help: help}, labels)
+	m.Registry.MustRegister(g)
+	return g
+}
+
+func (m *Metrics) gauge(name, help string) prometheus.Gauge {
+	return m.gauges(name, help).WithLabelValues()
+}
+
+func (m *Metrics) reload(what string) reloadMetrics {
+	return reloadMetrics{
+		successful: m.gauge(what+"_last_reload_successful", "1 if what the "+what+" files said last could be used, else 0, and what was used before stays in force."),
+		last:       m.gauge(what+"_last_reload_success_timestamp_seconds", "When the "+what+" was last loaded."),
+	}
+}
