@@ -1,0 +1,219 @@
+package manifest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	yaml "go.yaml.in/yaml/v3"
+)
+
+// Object is a Kubernetes object in a document.
+type Object struct {
+	APIVersion, Kind string
+	// Name is metadata.name, or metadata.generateName.
+	Name string
+	// Namespace is metadata.namespace; empty where the object does not say it.
+	Namespace           string
+	Labels, Annotations map[string]string
+	// File and Line of the file on which the object begins.
+	File string
+	Line int
+	// Path of the object in its document: empty, or as "items[2]".
+	Path string
+	// Pod is the pod, or the template of the pods that the object makes; nil for
+	// an object that makes none.
+	Pod *Pod
+
+	doc     *Document
+	pointer []string
+}
+
+// Pod is a pod in an object.
+type Pod struct {
+	// Path of the pod in its document, as "spec.template"; empty for a Pod.
+	Path string
+	// JSON of the pod: its metadata, its spec.
+	JSON jsontext.Value
+
+	object  *Object
+	pointer []string
+}
+
+// String names an object for people, as "Deployment shop/web".
+func (o *Object) String() string {
+	name := o.Name
+	if name == "" {
+		name = "(no name)"
+	}
+	if o.Namespace != "" {
+		name = o.Namespace + "/" + name
+	}
+	return o.Kind + " " + name
+}
+
+// Place is the file and the line of the object, as "web.yaml:12".
+func (o *Object) Place() string { return o.File + ":" + strconv.Itoa(o.Line) }
+
+// partialObject is what is read of an object to find the pod in it.
+type partialObject struct {
+	APIVersion string          `json:"apiVersion"`
+	Kind       string          `json:"kind"`
+	Metadata   partialMetadata `json:"metadata"`
+	Items      jsontext.Value  `json:"items"`
+}
+
+type partialMetadata struct {
+	Name         string            `json:"name"`
+	GenerateName string            `json:"generateName"`
+	Namespace    string            `json:"namespace"`
+	Labels       map[string]string `json:"labels"`
+	Annotations  map[string]string `json:"annotations"`
+}
+
+// findObjects reads the objects of a document.
+func (d *Document) findObjects() error {
+	if d.root.Kind != yaml.MappingNode {
+		return nil // a list or a word: no object, so left as it is
+	}
+	return d.addObjects(d.raw, nil)
+}
+
+func (d *Document) addObjects(raw jsontext.Value, pointer []string) error {
+	if err := d.checkText(raw, pointer); err != nil {
+		return err
+	}
+	var partial partialObject
+	if err := json.Unmarshal(raw, &partial, jsontext.AllowDuplicateNames(true)); err != nil {
+		return fmt.Errorf("%s: this is not a Kubernetes object: %w", d.place(pointer), err)
+	}
+	if strings.HasSuffix(partial.Kind, "List") && partial.Items.Kind() == '[' {
+		var items []jsontext.Value
+		if err := json.Unmarshal(partial.Items, &items); err != nil {
+			return fmt.Errorf("%s: reading the items of the %s: %w", d.place(pointer), partial.Kind, err)
+		}
+		for n, item := range items {
+			if item.Kind() != '{' {
+				continue
+			}
+			if err := d.addObjects(item, append(pointer[:len(pointer):len(pointer)], "items", strconv.Itoa(n))); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	meta := partial.Metadata
+	object := &Object{
+		APIVersion: partial.APIVersion, Kind: partial.Kind, Name: meta.Name, Namespace: meta.Namespace,
+		Labels: meta.Labels, Annotations: meta.Annotations,
+		File: d.name, Line: d.lineOf(pointer), Path: fieldPath(pointer), doc: d, pointer: pointer,
+	}
+	if object.Name == "" {
+		object.Name = meta.GenerateName
+	}
+	d.Objects = append(d.Objects, object)
+	return object.findPod(raw)
+}
+
+// podPaths are where pods are in objects, by kind. A kind that is not here has its
+// pod where most have it, if it has one at all.
+func podPaths(kind string) (paths [][]string, certain bool) {
+	switch kind {
+	case "Pod":
+		return [][]string{{}}, true
+	case "PodTemplate":
+		return [][]string{{"template"}}, true
+	case "CronJob":
+		return [][]string{{"spec", "jobTemplate", "spec", "template"}}, true
+	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job":
+		return [][]string{{"spec", "template"}}, true
+	}
+	return [][]string{{"spec", "template"}, {"spec", "jobTemplate", "spec", "template"}}, false
+}
+
+func (o *Object) findPod(raw jsontext.Value) error {
+	paths, certain := podPaths(o.Kind)
+	for _, path := range paths {
+		pod := member(raw, path...)
+		if pod.Kind() != '{' || (!certain && member(pod, "spec", "containers").Kind() != '[') {
+			continue
+		}
+		pointer := append(o.pointer[:len(o.pointer):len(o.pointer)], path...)
+		if err := o.doc.checkText(pod, pointer); err != nil {
+			return err
+		}
+		o.Pod = &Pod{Path: fieldPath(pointer), JSON: pod, object: o, pointer: pointer}
+		return nil
+	}
+	return nil
+}
+
+// member is a value in an object; nil where it is not there.
+func member(raw jsontext.Value, path ...string) jsontext.Value {
+	for _, name := range path {
+		if raw.Kind() != '{' {
+			return nil
+		}
+		var members map[string]jsontext.Value
+		if err := json.Unmarshal(raw, &members, jsontext.AllowDuplicateNames(true)); err != nil {
+			return nil
+		}
+		raw = members[name]
+	}
+	return raw
+}
+
+// checkText finds a label or annotation that is not text, as an unquoted true: the
+// commonest mistake with them, which kube-apiserver explains badly.
+func (d *Document) checkText(raw jsontext.Value, pointer []string) error {
+	for _, list := range [...]string{"labels", "annotations"} {
+		var values map[string]jsontext.Value
+		if err := json.Unmarshal(member(raw, "metadata", list), &values); err != nil {
+			continue // not an object: that is found where it is read
+		}
+		for _, key := range slices.Sorted(maps.Keys(values)) {
+			value := values[key]
+			if value.Kind() == '"' || value.Kind() == 'n' {
+				continue
+			}
+			place := d.place(append(pointer[:len(pointer):len(pointer)], "metadata", list, key))
+			if value.Kind() == '{' || value.Kind() == '[' {
+				return fmt.Errorf("%s: the value of %s in %s has to be text", place, key, list)
+			}
+			return fmt.Errorf("%s: the value of %s in %s has to be text, and %s without quotes is not: write %s: \"%s\"", place, key, list, value, key, value)
+		}
+	}
+	return nil
+}
+
+// place is the file and line of something in the document.
+func (d *Document) place(pointer []string) string {
+	return d.name + ":" + strconv.Itoa(d.lineOf(pointer))
+}
+
+func (d *Document) lineOf(pointer []string) int {
+	if n := d.find(pointer); n != nil && n.Line > 0 {
+		return d.line + n.Line - 1
+	}
+	return d.line
+}
+
+// fieldPath writes a pointer the way Kubernetes' error messages do.
+func fieldPath(pointer []string) string {
+	var path strings.Builder
+	for _, name := range pointer {
+		if _, err := strconv.Atoi(name); err == nil {
+			path.WriteString("[" + name + "]")
+			continue
+		}
+		if path.Len() > 0 {
+			path.WriteByte('.')
+		}
+		path.WriteString(name)
+	}
+	return path.String()
+}
