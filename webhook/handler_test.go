@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,13 +55,17 @@ func TestStacksOfPanicsAreBounded(t *testing.T) {
 	}
 }
 
-// Requests that wait for nothing show that the ones beyond capacity do not queue.
+// The requests beyond capacity are answered while those within are still held: they
+// do not queue.
 func TestOverloadIsShedAtOnce(t *testing.T) {
 	release := make(chan struct{})
 	inside := make(chan struct{}, 4)
+	var asked atomic.Int64
 	h, _ := newTestHandler(func(injector.Request) injector.Result {
-		inside <- struct{}{}
-		<-release
+		if asked.Add(1) <= 4 {
+			inside <- struct{}{}
+			<-release
+		}
 		return injected()
 	})
 	var held sync.WaitGroup
@@ -249,5 +254,31 @@ func TestFloodOfBadRequestsDoesNotFillTheLog(t *testing.T) {
 	}
 	if count := strings.Count(lines.String(), "\n"); count > 100 {
 		t.Errorf("1000 bad requests were logged in %d lines", count)
+	}
+}
+
+// deadlines records the read deadline that is set on it.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	read time.Time
+}
+
+func (d *deadlines) SetReadDeadline(deadline time.Time) error {
+	d.read = deadline
+	return nil
+}
+
+func TestBodyHasUntilTheDeadlineAtMost(t *testing.T) {
+	h, _ := newTestHandler(decided(injected()))
+	now := time.Now()
+	soon := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	h.answer(soon, requestFor(t), now.Add(time.Second))
+	if !soon.read.Equal(now.Add(time.Second)) {
+		t.Errorf("got %s, want the request's own deadline", soon.read.Sub(now))
+	}
+	late := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	h.answer(late, requestFor(t), now.Add(time.Hour))
+	if late.read.IsZero() || late.read.After(time.Now().Add(bodyTimeout)) {
+		t.Errorf("got %s, want at most %s", late.read.Sub(now), bodyTimeout)
 	}
 }
