@@ -54,7 +54,9 @@ type Options struct {
 	SelfCheck bool
 	// MaxInFlight is how many requests are decided on at a time.
 	MaxInFlight int
-	// MaxConnections is how many connections are open at a time.
+	// MaxConnections is how many connections are open at a time. Three API servers
+	// have up to 600 requests in flight, and their clients open up to twice as many
+	// connections when all come at once.
 	MaxConnections int
 	// MaxConnectionAge is after what time clients are asked to reconnect, within
 	// 20 %.

@@ -33,7 +33,7 @@ func start(t *testing.T, change func(o *Options)) *running {
 	options := Options{
 		ConfigFile: filepath.Join(dir, "config.yaml"), CertDir: dir,
 		Address: "127.0.0.1:0", StatusAddress: "127.0.0.1:0", SelfCheck: true,
-		MaxInFlight: 1024, MaxConnections: 1024, MaxConnectionAge: time.Hour,
+		MaxInFlight: 1024, MaxConnections: 2048, MaxConnectionAge: time.Hour,
 		Log: slog.New(slog.NewJSONHandler(r.lines, nil)),
 	}
 	if change != nil {
