@@ -1,0 +1,95 @@
+// Package controlplane starts a real etcd and kube-apiserver on the loopback, from
+// the programs that hack/cluster/build makes. There are no controllers and no node:
+// a pod is admitted and stored, and never runs; it needs no ServiceAccount, since
+// nobody would make one.
+package controlplane
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// module is the one whose root has hack/cluster/build.
+const module = "github.com/pillion-mesh/pillion"
+
+// patience is how long a start or a stop may take on a machine that is busy.
+const patience = 2 * time.Minute
+
+// ControlPlane is a running etcd and kube-apiserver.
+type ControlPlane struct {
+	// Config is for a client with all rights, and without a throttle.
+	Config *rest.Config
+
+	environment *envtest.Environment
+}
+
+// Start starts both and returns when the API server answers. Whatever happens,
+// nothing goes on running after an error.
+func Start(ctx context.Context) (*ControlPlane, error) {
+	programs, err := Find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	environment := &envtest.Environment{
+		ControlPlaneStartTimeout: patience,
+		ControlPlaneStopTimeout:  patience,
+	}
+	environment.ControlPlane.GetAPIServer().Path = programs.APIServer
+	environment.ControlPlane.Etcd = &envtest.Etcd{Path: programs.Etcd}
+	config, err := environment.Start()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("starting etcd and kube-apiserver: %w", err), environment.Stop())
+	}
+	config.QPS = -1
+	return &ControlPlane{Config: config, environment: environment}, nil
+}
+
+// Stop ends both and forgets what they stored.
+func (c *ControlPlane) Stop() error {
+	if err := c.environment.Stop(); err != nil {
+		return fmt.Errorf("stopping etcd and kube-apiserver: %w", err)
+	}
+	return nil
+}
+
+// Programs are paths of programs that are built.
+type Programs struct {
+	Etcd, APIServer, Helm string
+}
+
+// Find asks hack/cluster/build where the programs are. One that is missing is an
+// error, since building it takes minutes that a test should not take by surprise.
+func Find(ctx context.Context) (Programs, error) {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		return Programs{}, fmt.Errorf("finding the root of module %s: %w", module, err)
+	}
+	script := filepath.Join(strings.TrimSpace(string(root)), "hack", "cluster", "build")
+	output, err := exec.CommandContext(ctx, script, "--print").Output()
+	if err != nil {
+		return Programs{}, fmt.Errorf("running %s --print: %w", script, err)
+	}
+	var programs Programs
+	into := map[string]*string{"etcd": &programs.Etcd, "kube-apiserver": &programs.APIServer, "helm": &programs.Helm}
+	for lines := bufio.NewScanner(bytes.NewReader(output)); lines.Scan(); {
+		name, path, _ := strings.Cut(lines.Text(), "=")
+		if _, err := os.Stat(path); err != nil {
+			return Programs{}, fmt.Errorf("%s is not built (%w): run hack/cluster/build, as `make test` does", name, err)
+		}
+		if target := into[name]; target != nil {
+			*target = path
+		}
+	}
+	return programs, nil
+}
