@@ -1,0 +1,157 @@
+package iptables
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pillion-mesh/pillion/argv"
+)
+
+// Normalize is the same redirect in its one canonical form: lists sorted, joined
+// and free of what is said twice; an empty list is nil.
+func (r Redirect) Normalize() Redirect {
+	r.ReservedInbound = orNil(NormalizeRanges(r.ReservedInbound))
+	r.ReservedOutbound = orNil(NormalizeRanges(r.ReservedOutbound))
+	r.ExcludedCIDRs = orNil(NormalizePrefixes(r.ExcludedCIDRs))
+	r.ProbePorts = slices.Clone(r.ProbePorts)
+	slices.SortFunc(r.ProbePorts, func(a, b ProbePort) int { return int(a.Listen) - int(b.Listen) })
+	r.ProbePorts = orNil(r.ProbePorts)
+	return r
+}
+
+func orNil[T any](list []T) []T {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
+// Validate says what would make the redirect loop or contradict itself.
+func (r Redirect) Validate() error {
+	switch {
+	case r.ProxyUID == 0 || r.ProxyGID == 0:
+		return fmt.Errorf("validating the redirect: the proxy's user %d and group %d must not be 0: root's traffic would bypass the proxy", r.ProxyUID, r.ProxyGID)
+	case r.InboundPort == 0 || r.OutboundPort == 0 || r.InboundPort == r.OutboundPort:
+		return fmt.Errorf("validating the redirect: inbound port %d and outbound port %d must be two ports", r.InboundPort, r.OutboundPort)
+	case r.OwnPorts.First == 0 || r.OwnPorts.First > r.OwnPorts.Last:
+		return fmt.Errorf("validating the redirect: own ports %s are not a range", r.OwnPorts)
+	case !r.OwnPorts.Contains(r.InboundPort) || !r.OwnPorts.Contains(r.OutboundPort):
+		return fmt.Errorf("validating the redirect: inbound port %d and outbound port %d must be among the own ports %s", r.InboundPort, r.OutboundPort, r.OwnPorts)
+	case !r.IPv4 && !r.IPv6:
+		return fmt.Errorf("validating the redirect: no IP family is redirected")
+	}
+	for _, list := range [...][]PortRange{r.ReservedInbound, r.ReservedOutbound} {
+		for _, p := range list {
+			if p.First == 0 || p.First > p.Last {
+				return fmt.Errorf("validating the redirect: reserved ports %s are not a range", p)
+			}
+		}
+	}
+	for _, p := range r.ExcludedCIDRs {
+		if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() {
+			return fmt.Errorf("validating the redirect: excluded CIDR %s is not a network", p)
+		}
+	}
+	return r.validateProbePorts()
+}
+
+func (r Redirect) validateProbePorts() error {
+	listens := map[uint16]bool{}
+	for _, p := range r.ProbePorts {
+		switch {
+		case !r.OwnPorts.Contains(p.Listen) || p.Listen == r.InboundPort || p.Listen == r.OutboundPort || listens[p.Listen]:
+			return fmt.Errorf("validating the redirect: probe port %d must be one of the own ports %s, used for nothing else", p.Listen, r.OwnPorts)
+		case p.Target == 0 || r.OwnPorts.Contains(p.Target):
+			return fmt.Errorf("validating the redirect: probe port %d leads to %d, which is not a port of the app", p.Listen, p.Target)
+		}
+		listens[p.Listen] = true
+	}
+	return nil
+}
+
+// Args is the redirect as pillion-init's command line, behind its command. It is
+// the same for equal redirects; lists that are empty are left out.
+func (r Redirect) Args() []string {
+	r = r.Normalize()
+	args := []string{
+		"--proxy-uid=" + strconv.FormatUint(uint64(r.ProxyUID), 10),
+		"--proxy-gid=" + strconv.FormatUint(uint64(r.ProxyGID), 10),
+		"--inbound-port=" + port(r.InboundPort),
+		"--outbound-port=" + port(r.OutboundPort),
+		"--own-ports=" + r.OwnPorts.String(),
+		"--ipv4=" + strconv.FormatBool(r.IPv4),
+		"--ipv6=" + strconv.FormatBool(r.IPv6),
+	}
+	args = appendList(args, "--probe-ports=", r.ProbePorts, ProbePort.String)
+	args = appendList(args, "--reserved-inbound=", r.ReservedInbound, PortRange.String)
+	args = appendList(args, "--reserved-outbound=", r.ReservedOutbound, PortRange.String)
+	return appendList(args, "--excluded-cidrs=", r.ExcludedCIDRs, netip.Prefix.String)
+}
+
+func appendList[T any](args []string, option string, list []T, text func(T) string) []string {
+	if len(list) == 0 {
+		return args
+	}
+	texts := make([]string, len(list))
+	for n, item := range list {
+		texts[n] = text(item)
+	}
+	return append(args, option+strings.Join(texts, ","))
+}
+
+func port(p uint16) string { return strconv.Itoa(int(p)) }
+
+// String is "15040:8080".
+func (p ProbePort) String() string { return port(p.Listen) + ":" + port(p.Target) }
+
+// ParseArgs reads what Args wrote, and what a person may write in its place. The
+// result is normalized and valid.
+func ParseArgs(args []string) (Redirect, error) {
+	var r Redirect
+	err := argv.Parse(args, []argv.Option{
+		{Name: "proxy-uid", Required: true, Set: argv.Uint(&r.ProxyUID)},
+		{Name: "proxy-gid", Required: true, Set: argv.Uint(&r.ProxyGID)},
+		{Name: "inbound-port", Required: true, Set: argv.Uint(&r.InboundPort)},
+		{Name: "outbound-port", Required: true, Set: argv.Uint(&r.OutboundPort)},
+		{Name: "own-ports", Required: true, Set: func(value string) (err error) { r.OwnPorts, err = ParsePortRange(value); return err }},
+		{Name: "ipv4", Required: true, Set: argv.Bool(&r.IPv4)},
+		{Name: "ipv6", Required: true, Set: argv.Bool(&r.IPv6)},
+		{Name: "probe-ports", Set: list(&r.ProbePorts, parseProbePort)},
+		{Name: "reserved-inbound", Set: list(&r.ReservedInbound, ParsePortRange)},
+		{Name: "reserved-outbound", Set: list(&r.ReservedOutbound, ParsePortRange)},
+		{Name: "excluded-cidrs", Set: list(&r.ExcludedCIDRs, ParsePrefix)},
+	})
+	if err != nil {
+		return Redirect{}, err
+	}
+	r = r.Normalize()
+	if err := r.Validate(); err != nil {
+		return Redirect{}, err
+	}
+	return r, nil
+}
+
+func list[T any](to *[]T, parse func(string) (T, error)) func(string) error {
+	return func(value string) error {
+		for item := range strings.SplitSeq(value, ",") {
+			parsed, err := parse(item)
+			if err != nil {
+				return err
+			}
+			*to = append(*to, parsed)
+		}
+		return nil
+	}
+}
+
+func parseProbePort(s string) (ProbePort, error) {
+	listen, target, ok := strings.Cut(s, ":")
+	p := ProbePort{parsePort(listen), parsePort(target)}
+	if !ok || p.Listen == 0 || p.Target == 0 {
+		return ProbePort{}, fmt.Errorf("parsing probe port %q: must be as 15040:8080", shorten(s))
+	}
+	return p, nil
+}

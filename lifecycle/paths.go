@@ -1,0 +1,11 @@
+package lifecycle
+
+// Where the two shared volumes are mounted, in pillion-init and in the sidecar.
+const (
+	// BinDir is where pillion-init copies pillion-proxy to.
+	BinDir = "/pillion/bin"
+	// ProxyPath is the copy, which the envoy container runs.
+	ProxyPath = BinDir + "/pillion-proxy"
+	// RunDir holds the bootstrap, the admin socket and other state of one sidecar.
+	RunDir = "/pillion/run"
+)
