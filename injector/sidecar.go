@@ -1,6 +1,13 @@
 package injector
 
 import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	"github.com/pillion-mesh/pillion/iptables"
 	"github.com/pillion-mesh/pillion/lifecycle"
@@ -15,6 +22,14 @@ type Source struct {
 	Detail string
 }
 
+// String is what people read, as "pod: annotation pillion.dev/mode".
+func (s Source) String() string {
+	if s.Detail == "" {
+		return string(s.Level)
+	}
+	return string(s.Level) + ": " + s.Detail
+}
+
 // Level is a place where settings come from; later ones win.
 type Level string
 
@@ -27,15 +42,6 @@ const (
 	// LevelComputed is for values that follow from others.
 	LevelComputed Level = "computed"
 )
-
-// Value is one resolved setting, for people to read.
-type Value struct {
-	// Path in Settings, as "lifecycle.drainTime".
-	Path string
-	// Text of the value, as "20s".
-	Text   string
-	Source Source
-}
 
 // Port is a reserved port with everything that is known about it.
 type Port struct {
@@ -63,6 +69,155 @@ type Sidecar struct {
 	GracePeriod v1alpha1.GracePeriodPolicy
 	AppPreStop  v1alpha1.AppPreStopPolicy
 	Probes      v1alpha1.ProbePolicy
-	// Values is every resolved setting with the level that set it, in a fixed order.
-	Values []Value
+
+	settings                        *settings
+	expiredInbound, expiredOutbound []Port
+}
+
+// resolve puts the levels over each other for one pod. The refusals are the
+// owner's mistakes, all of them.
+func (i *Injector) resolve(v *view, req *Request) (*settings, []Warning, []refusal) {
+	s := i.base
+	for _, level := range i.namespaces {
+		if v1alpha1.MatchNamespace(level.settings.Match, req.Namespace.Name) {
+			s.apply(&level.settings.Settings, level.source)
+		}
+	}
+	refusals := i.applyAnnotations(v.pod, &s)
+	if s.service.value == "" {
+		s.service = serviceOf(v.pod)
+	}
+	moved, err := s.balance()
+	if err != nil {
+		refusals = append(refusals, refusal{ReasonAnnotationValue, field.Invalid(annotationsPath(), AnnotationPrefix+"...-request", err.Error()+"; raise the limit or lower the request")})
+	}
+	var warnings []Warning
+	for _, m := range moved {
+		warnings = append(warnings, Warning{ReasonResourcesAdjusted, m})
+	}
+	return &s, warnings, refusals
+}
+
+func annotationsPath() *field.Path { return field.NewPath("metadata", "annotations") }
+
+func (i *Injector) applyAnnotations(pod *Pod, s *settings) []refusal {
+	var refusals []refusal
+	for n, key := range i.keys {
+		value, ok := pod.Metadata.Annotations[key]
+		if !ok {
+			continue
+		}
+		a := &i.table[n]
+		path := annotationsPath().Key(key)
+		if !i.annotations[a.Name] {
+			refusals = append(refusals, refusal{ReasonAnnotationNotAllowed, field.Forbidden(path, "the configuration does not let owners set it (annotations.allowed)")})
+			continue
+		}
+		if err := a.parse(i, s, value, Source{LevelPod, "annotation " + key}); err != nil {
+			refusals = append(refusals, refusal{ReasonAnnotationValue, field.Invalid(path, shorten(value), err.Error())})
+		}
+	}
+	return refusals
+}
+
+// serviceOf is the service that a pod belongs to, where its owner did not say it
+// by annotation.
+func serviceOf(pod *Pod) setting[string] {
+	for _, label := range [...]string{"app.kubernetes.io/name", "app"} {
+		if value := pod.Metadata.Labels[label]; value != "" {
+			return setting[string]{value, computed("label " + label)}
+		}
+	}
+	for _, owner := range pod.Metadata.OwnerReferences {
+		if owner.Controller {
+			name := owner.Name
+			if hash := pod.Metadata.Labels["pod-template-hash"]; hash != "" {
+				name = strings.TrimSuffix(name, "-"+hash)
+			}
+			return validService(name, owner.Kind+" "+owner.Name)
+		}
+	}
+	name := cmp.Or(pod.Metadata.Name, strings.TrimRight(pod.Metadata.GenerateName, "-."))
+	return validService(name, "pod's name")
+}
+
+// validService keeps a name that the API server may yet refuse from reaching a
+// command line.
+func validService(name, from string) setting[string] {
+	if lifecycle.ValidateService(name) != nil {
+		return setting[string]{"unknown", computed("lack of a service label")}
+	}
+	return setting[string]{name, computed(from)}
+}
+
+// mode is native or classic, with the reason.
+func (i *Injector) mode(s *settings) (v1alpha1.SidecarMode, string) {
+	if s.mode.value != v1alpha1.ModeAuto {
+		return s.mode.value, s.mode.source.String()
+	}
+	switch {
+	case i.cluster == 0:
+		return v1alpha1.ModeNative, "auto: kubernetesVersion is not set, so taken as new enough"
+	case i.cluster.atLeast(nativeSidecarMinor):
+		return v1alpha1.ModeNative, fmt.Sprintf("auto: Kubernetes %s has native sidecars", i.config.KubernetesVersion)
+	default:
+		return v1alpha1.ModeClassic, fmt.Sprintf("auto: Kubernetes %s has no native sidecars", i.config.KubernetesVersion)
+	}
+}
+
+// sidecar turns resolved settings into what the containers are built from.
+func (i *Injector) sidecar(v *view, s *settings, req *Request, probePorts []iptables.ProbePort) *Sidecar {
+	c := &Sidecar{
+		ReservedInbound: s.inbound.entries, ReservedOutbound: s.outbound.entries,
+		GracePeriod: s.gracePeriod.value, AppPreStop: s.appPreStop.value, Probes: s.probes.value,
+		settings:       s,
+		expiredInbound: s.inbound.expired(req.Now), expiredOutbound: s.outbound.expired(req.Now),
+	}
+	c.Mode, c.ModeReason = i.mode(s)
+	c.Drain = drainOf(v, s)
+	s.concurrency = s.workers()
+	c.Resources = v1alpha1.Resources{
+		Requests: v1alpha1.ResourceValues{CPU: &s.cpuRequest.value, Memory: &s.memoryRequest.value},
+		Limits:   v1alpha1.ResourceValues{CPU: given(&s.cpuLimit.value), Memory: given(&s.memoryLimit.value)},
+	}
+	c.Redirect = i.redirect(s)
+	c.Redirect.ProbePorts = probePorts
+	c.Run = lifecycle.Run{
+		Service:     s.service.value,
+		InboundPort: uint16(i.config.Ports.Inbound), OutboundPort: uint16(i.config.Ports.Outbound), StatusPort: uint16(i.config.Ports.Status),
+		Concurrency: int(s.concurrency.value),
+		MemoryLimit: s.memoryLimit.value.Value(),
+		LogLevel:    s.logLevel.value,
+		DrainTime:   s.drainTime.value,
+		IPv6:        c.Redirect.IPv6,
+		QuitWithApp: c.Mode == v1alpha1.ModeClassic && v.meantToEnd(),
+		ExtraArgs:   s.extraArgs.value,
+	}
+	c.Wait = lifecycle.Wait{Timeout: s.startTimeout.value, StatusPort: c.Run.StatusPort}
+	return c
+}
+
+// given is nil for the zero quantity, which stands for no limit.
+func given(q *resource.Quantity) *resource.Quantity {
+	if q.IsZero() {
+		return nil
+	}
+	return q
+}
+
+func (i *Injector) redirect(s *settings) iptables.Redirect {
+	r := iptables.Redirect{
+		ProxyUID: uint32(i.config.Identity.UID), ProxyGID: uint32(i.config.Identity.GID),
+		InboundPort: uint16(i.config.Ports.Inbound), OutboundPort: uint16(i.config.Ports.Outbound),
+		OwnPorts:        i.ownPorts,
+		ReservedInbound: s.inbound.ranges, ReservedOutbound: s.outbound.ranges,
+	}
+	for _, c := range s.excludedCIDRs {
+		r.ExcludedCIDRs = append(r.ExcludedCIDRs, c.value)
+	}
+	for _, family := range s.ipFamilies.value {
+		r.IPv4 = r.IPv4 || family == v1alpha1.IPv4
+		r.IPv6 = r.IPv6 || family == v1alpha1.IPv6
+	}
+	return r
 }

@@ -1,7 +1,14 @@
 package injector
 
+import (
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
 // StatusAnnotation carries a Status as JSON on every injected pod.
-const StatusAnnotation = "pillion.dev/status"
+const StatusAnnotation = AnnotationPrefix + "status"
 
 // Status is what the status annotation says: who injected the pod, what was
 // added, and what was changed from which value, so that it can be shown, undone
@@ -16,9 +23,9 @@ type Status struct {
 	Plan string `json:"plan"`
 	// Mode of the sidecar and why.
 	Mode       string `json:"mode"`
-	ModeReason string `json:"modeReason,omitempty"`
+	ModeReason string `json:"modeReason"`
 	// Service is the identity of the service.
-	Service string `json:"service,omitempty"`
+	Service string `json:"service"`
 	// Added names what was added, as "initContainers/pillion-init",
 	// "volumes/pillion-bin", "annotations/NAME".
 	Added []string `json:"added"`
@@ -31,8 +38,21 @@ type Change struct {
 	// Path is a dotted path with containers by name, as
 	// "spec.containers[app].livenessProbe.tcpSocket.port".
 	Path string `json:"path"`
-	// From is the old value as JSON, null where there was none.
-	From any `json:"from"`
-	// To is the new value as JSON.
-	To any `json:"to"`
+	// From is the old value, null where there was none.
+	From jsontext.Value `json:"from"`
+	// To is the new value.
+	To jsontext.Value `json:"to"`
+}
+
+// ParseStatus reads a status annotation.
+func ParseStatus(annotation string) (Status, error) {
+	var s Status
+	// Unknown members are let through: a newer replica may have written it.
+	if err := json.Unmarshal([]byte(annotation), &s); err != nil {
+		return Status{}, fmt.Errorf("reading the annotation %s: %w", StatusAnnotation, err)
+	}
+	if s.Plan == "" || s.Config == "" || s.Version == "" {
+		return Status{}, fmt.Errorf("reading the annotation %s: it lacks version, config or plan", StatusAnnotation)
+	}
+	return s, nil
 }

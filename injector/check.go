@@ -1,0 +1,177 @@
+package injector
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"gomodules.xyz/jsonpatch/v2"
+)
+
+// CheckPatch is the guard between a mistake in this package and kube-apiserver: a
+// patch that does not apply fails the admission request even where failurePolicy
+// is Ignore. It resolves every operation's path on the pod as it came, in one scan
+// and without applying anything.
+//
+// It is stricter than RFC 6902 where that catches mistakes: a replaced or removed
+// value must be there, and once an array's elements have moved, no operation may
+// reach into one of the pod's own.
+func CheckPatch(rawPod []byte, patch []jsonpatch.Operation) error {
+	root := &place{}
+	for _, op := range patch {
+		if !strings.HasPrefix(op.Path, "/") {
+			return fmt.Errorf("checking the patch: path %q is not a JSON pointer", op.Path)
+		}
+		root.want(op.Path)
+	}
+	dec := jsontext.NewDecoder(bytes.NewReader(rawPod))
+	if err := root.scan(dec); err != nil {
+		return fmt.Errorf("checking the patch: reading the pod: %w", err)
+	}
+	for n, op := range patch {
+		if err := root.apply(op); err != nil {
+			return fmt.Errorf("checking the patch: operation %d, %s %s: %w", n, op.Operation, op.Path, err)
+		}
+	}
+	return nil
+}
+
+// place is a value that some path leads to or through.
+type place struct {
+	token    string
+	children []*place
+	kind     jsontext.Kind // 0 where the pod has no such value
+	length   int           // of an array
+	// moved says that an operation has added or removed an array's element.
+	moved bool
+	// written says that the value is one that an operation brought.
+	written bool
+}
+
+func (p *place) child(token string) *place {
+	for _, c := range p.children {
+		if c.token == token {
+			return c
+		}
+	}
+	return nil
+}
+
+func tokens(path string) []string {
+	split := strings.Split(path[1:], "/")
+	for n, token := range split {
+		split[n] = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
+	}
+	return split
+}
+
+func (p *place) want(path string) {
+	for _, token := range tokens(path) {
+		next := p.child(token)
+		if next == nil {
+			next = &place{token: token}
+			p.children = append(p.children, next)
+		}
+		p = next
+	}
+}
+
+// scan reads one value and notes what is there of the places wanted.
+func (p *place) scan(dec *jsontext.Decoder) error {
+	p.kind = dec.PeekKind()
+	if len(p.children) == 0 || (p.kind != jsontext.KindBeginObject && p.kind != jsontext.KindBeginArray) {
+		return dec.SkipValue()
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	for ; ; p.length++ {
+		kind := dec.PeekKind()
+		if kind == jsontext.KindEndObject || kind == jsontext.KindEndArray || kind == jsontext.KindInvalid {
+			_, err := dec.ReadToken()
+			return err
+		}
+		token := ""
+		if p.kind == jsontext.KindBeginObject {
+			name, err := dec.ReadToken()
+			if err != nil {
+				return err
+			}
+			token = name.String()
+		} else {
+			token = strconv.Itoa(p.length)
+		}
+		var err error
+		if next := p.child(token); next != nil {
+			err = next.scan(dec)
+		} else {
+			err = dec.SkipValue()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// apply follows one operation, as far as places go.
+func (p *place) apply(op jsonpatch.Operation) error {
+	path := tokens(op.Path)
+	for _, token := range path[:len(path)-1] {
+		if p.kind == jsontext.KindBeginArray && p.moved {
+			return fmt.Errorf("it reaches into an array whose elements have moved")
+		}
+		p = p.child(token)
+		if p.kind == 0 {
+			return fmt.Errorf("there is no %q", token)
+		}
+		if p.written {
+			return fmt.Errorf("it reaches into what an earlier operation wrote")
+		}
+	}
+	last := path[len(path)-1]
+	switch p.kind {
+	case jsontext.KindBeginObject:
+		return p.applyMember(op.Operation, last)
+	case jsontext.KindBeginArray:
+		return p.applyElement(op.Operation, last)
+	default:
+		return fmt.Errorf("what holds it is neither an object nor an array")
+	}
+}
+
+func (p *place) applyMember(operation, name string) error {
+	member := p.child(name)
+	switch {
+	case operation == "add":
+		member.kind, member.written = jsontext.KindBeginObject, true
+	case member.kind == 0:
+		return fmt.Errorf("there is no %q", name)
+	case operation == "remove":
+		member.kind = 0
+	case operation != "replace":
+		return fmt.Errorf("it is none of add, replace and remove")
+	}
+	return nil
+}
+
+func (p *place) applyElement(operation, index string) error {
+	at, err := strconv.Atoi(index)
+	if index == "-" {
+		at, err = p.length, nil
+	}
+	if err != nil || at < 0 {
+		return fmt.Errorf("%q is not an index", index)
+	}
+	switch {
+	case operation == "add" && at <= p.length:
+		p.length++
+	case operation == "remove" && at < p.length:
+		p.length--
+	default:
+		return fmt.Errorf("the array has %d elements", p.length)
+	}
+	p.moved = true
+	return nil
+}

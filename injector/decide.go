@@ -1,0 +1,78 @@
+package injector
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
+)
+
+// alwaysExcluded namespaces hold what a node needs to come up; a mesh in them
+// could keep the cluster from healing itself.
+var alwaysExcluded = [...]string{"kube-system", "kube-node-lease"}
+
+// optOutWords are values of the opt-in label that plainly mean no.
+var optOutWords = [...]string{"false", "no", "off", "disabled", "0"}
+
+// mirrorAnnotation marks the API object of a pod that kubelet runs from a file.
+const mirrorAnnotation = "kubernetes.io/config.mirror"
+
+// decide looks at what needs no resolving: it returns Inject for a pod that opted
+// in and can have a sidecar, Skip with the reason otherwise. The order is that of
+// usefulness to the pod's owner: what they wrote comes before what they run in.
+func (i *Injector) decide(pod *Pod, ns Namespace) (Decision, string) {
+	skip := func(r Reason, format string, args ...any) (Decision, string) {
+		return Decision{Skip, r}, fmt.Sprintf(format, args...)
+	}
+	optIn := i.config.OptIn
+	value, labelled := pod.Metadata.Labels[optIn.Label]
+	switch {
+	case !labelled:
+		return skip(ReasonNotOptedIn, "the pod has no label %s", optIn.Label)
+	case value == optIn.Value:
+	case slices.Contains(optOutWords[:], strings.ToLower(value)):
+		return skip(ReasonOptedOut, "the pod's label %s is %q", optIn.Label, value)
+	default:
+		return skip(ReasonLabelValue, "the pod's label %s is %q, and only %q opts in", optIn.Label, value, optIn.Value)
+	}
+	if pattern, excluded := i.excluded(ns.Name); excluded {
+		return skip(ReasonExcludedNamespace, "namespace %s is excluded (%s)", ns.Name, pattern)
+	}
+	if ns.Labels != nil && ns.Labels[optIn.Label] != optIn.Value {
+		return skip(ReasonNamespaceNotOptedIn, "namespace %s does not have the label %s=%s", ns.Name, optIn.Label, optIn.Value)
+	}
+	if _, mirror := pod.Metadata.Annotations[mirrorAnnotation]; mirror {
+		return skip(ReasonMirrorPod, "the pod has the annotation %s", mirrorAnnotation)
+	}
+	if pod.Spec.HostNetwork {
+		return skip(ReasonHostNetwork, "the pod has spec.hostNetwork: true")
+	}
+	if where, windows := onWindows(pod); windows {
+		return skip(ReasonWindows, "the pod has %s: windows", where)
+	}
+	return Decision{Inject, ReasonInjected}, ""
+}
+
+// excluded says whether a namespace is left alone, and by which pattern.
+func (i *Injector) excluded(namespace string) (string, bool) {
+	if slices.Contains(alwaysExcluded[:], namespace) {
+		return namespace, true
+	}
+	for _, pattern := range i.config.ExcludedNamespaces {
+		if v1alpha1.MatchNamespace(pattern, namespace) {
+			return pattern, true
+		}
+	}
+	return "", false
+}
+
+func onWindows(pod *Pod) (where string, windows bool) {
+	if os := pod.Spec.OS; os != nil && os.Name == "windows" {
+		return "spec.os.name", true
+	}
+	if pod.Spec.NodeSelector["kubernetes.io/os"] == "windows" {
+		return "spec.nodeSelector[kubernetes.io/os]", true
+	}
+	return "", false
+}

@@ -1,0 +1,195 @@
+package injector
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
+	"github.com/pillion-mesh/pillion/iptables"
+)
+
+// setting is a value with the level that set it.
+type setting[T any] struct {
+	value  T
+	source Source
+}
+
+// set takes a value from a level that says something about it.
+func set[T any](s *setting[T], value *T, source Source) {
+	if value != nil {
+		*s = setting[T]{*value, source}
+	}
+}
+
+// setDuration is set for metav1's wrapper.
+func setDuration(s *setting[time.Duration], value *metav1.Duration, source Source) {
+	if value != nil {
+		*s = setting[time.Duration]{value.Duration, source}
+	}
+}
+
+// settings is v1alpha1.Settings with every field set and its source known. The
+// zero quantity stands for a limit that nobody gave.
+type settings struct {
+	mode                                             setting[v1alpha1.SidecarMode]
+	cpuRequest, cpuLimit, memoryRequest, memoryLimit setting[resource.Quantity]
+	wellKnownPorts                                   setting[v1alpha1.WellKnownPorts]
+	inbound, outbound                                ports
+	excludedCIDRs                                    []setting[netip.Prefix]
+	ipFamilies                                       setting[[]v1alpha1.IPFamily]
+	preDrainDelay, drainTime, startTimeout           setting[time.Duration]
+	gracePeriod                                      setting[v1alpha1.GracePeriodPolicy]
+	appPreStop                                       setting[v1alpha1.AppPreStopPolicy]
+	probes                                           setting[v1alpha1.ProbePolicy]
+	logLevel                                         setting[string]
+	concurrency                                      setting[int32]
+	extraArgs                                        setting[[]string]
+	service                                          setting[string]
+}
+
+// apply puts one level over the ones below it.
+func (s *settings) apply(level *v1alpha1.Settings, source Source) {
+	set(&s.mode, level.Sidecar.Mode, source)
+	set(&s.cpuRequest, level.Sidecar.Resources.Requests.CPU, source)
+	set(&s.memoryRequest, level.Sidecar.Resources.Requests.Memory, source)
+	set(&s.cpuLimit, level.Sidecar.Resources.Limits.CPU, source)
+	set(&s.memoryLimit, level.Sidecar.Resources.Limits.Memory, source)
+	setDuration(&s.preDrainDelay, level.Lifecycle.PreDrainDelay, source)
+	setDuration(&s.drainTime, level.Lifecycle.DrainTime, source)
+	setDuration(&s.startTimeout, level.Lifecycle.StartTimeout, source)
+	set(&s.gracePeriod, level.Lifecycle.GracePeriod, source)
+	set(&s.appPreStop, level.Lifecycle.AppPreStop, source)
+	set(&s.probes, level.Lifecycle.Probes, source)
+	set(&s.logLevel, level.Envoy.LogLevel, source)
+	set(&s.concurrency, level.Envoy.Concurrency, source)
+	if level.Envoy.ExtraArgs != nil {
+		s.extraArgs = setting[[]string]{level.Envoy.ExtraArgs, source}
+	}
+	s.applyRedirect(&level.Redirect, source)
+}
+
+// applyStrictly is apply for a level that has not been tried yet: it refuses what
+// apply would pass over.
+func (s *settings) applyStrictly(level *v1alpha1.Settings, source Source) error {
+	redirect := &level.Redirect
+	known := *s
+	known.applyRedirect(&v1alpha1.RedirectSettings{WellKnownPorts: redirect.WellKnownPorts}, source)
+	if err := known.inbound.check(&redirect.Inbound); err != nil {
+		return fmt.Errorf("redirect.inbound.%w", err)
+	}
+	if err := known.outbound.check(&redirect.Outbound); err != nil {
+		return fmt.Errorf("redirect.outbound.%w", err)
+	}
+	for _, text := range redirect.ExcludedCIDRs {
+		if _, err := iptables.ParsePrefix(text); err != nil {
+			return fmt.Errorf("redirect.excludedCIDRs: %w", err)
+		}
+	}
+	s.apply(level, source)
+	return nil
+}
+
+func (s *settings) applyRedirect(level *v1alpha1.RedirectSettings, source Source) {
+	if level.WellKnownPorts != nil && s.wellKnownPorts.value != *level.WellKnownPorts {
+		s.wellKnownPorts = setting[v1alpha1.WellKnownPorts]{*level.WellKnownPorts, source}
+		s.inbound = s.inbound.withWellKnown(*level.WellKnownPorts)
+		s.outbound = s.outbound.withWellKnown(*level.WellKnownPorts)
+	}
+	if level.IPFamilies != nil {
+		s.ipFamilies = setting[[]v1alpha1.IPFamily]{level.IPFamilies, source}
+	}
+	s.inbound = s.inbound.apply(&level.Inbound, source)
+	s.outbound = s.outbound.apply(&level.Outbound, source)
+	for _, text := range level.ExcludedCIDRs {
+		if prefix, err := iptables.ParsePrefix(text); err == nil {
+			s.excludeCIDR(prefix, source)
+		}
+	}
+}
+
+func (s *settings) excludeCIDR(prefix netip.Prefix, source Source) {
+	// The slice may be shared with the settings of every other pod.
+	s.excludedCIDRs = append(s.excludedCIDRs[:len(s.excludedCIDRs):len(s.excludedCIDRs)], setting[netip.Prefix]{prefix, source})
+}
+
+// markDefaults turns the source of every value that is the default's into
+// LevelDefault: a defaulted configuration does not say who set what.
+func (s *settings) markDefaults(defaults *settings) {
+	def := Source{Level: LevelDefault}
+	markDefault(&s.mode, defaults.mode.value, def)
+	markDefault(&s.wellKnownPorts, defaults.wellKnownPorts.value, def)
+	markDefault(&s.preDrainDelay, defaults.preDrainDelay.value, def)
+	markDefault(&s.drainTime, defaults.drainTime.value, def)
+	markDefault(&s.startTimeout, defaults.startTimeout.value, def)
+	markDefault(&s.gracePeriod, defaults.gracePeriod.value, def)
+	markDefault(&s.appPreStop, defaults.appPreStop.value, def)
+	markDefault(&s.probes, defaults.probes.value, def)
+	markDefault(&s.logLevel, defaults.logLevel.value, def)
+	markDefault(&s.concurrency, defaults.concurrency.value, def)
+	for _, pair := range [...][2]*setting[resource.Quantity]{
+		{&s.cpuRequest, &defaults.cpuRequest}, {&s.cpuLimit, &defaults.cpuLimit},
+		{&s.memoryRequest, &defaults.memoryRequest}, {&s.memoryLimit, &defaults.memoryLimit},
+	} {
+		if pair[0].value.Cmp(pair[1].value) == 0 {
+			pair[0].source = def
+		}
+	}
+	if len(s.extraArgs.value) == 0 {
+		s.extraArgs.source = def
+	}
+	if len(s.ipFamilies.value) == len(defaults.ipFamilies.value) {
+		s.ipFamilies.source = def
+	}
+}
+
+func markDefault[T comparable](s *setting[T], value T, source Source) {
+	if s.value == value {
+		s.source = source
+	}
+}
+
+// balance makes every request at most its limit. The higher level wins; on the
+// same level the limit does. It returns what was moved, and an error where the
+// pod's owner set both, which is for them to correct.
+func (s *settings) balance() (moved []string, err error) {
+	for _, r := range [...]struct {
+		name           string
+		request, limit *setting[resource.Quantity]
+	}{{"cpu", &s.cpuRequest, &s.cpuLimit}, {"memory", &s.memoryRequest, &s.memoryLimit}} {
+		if r.limit.value.IsZero() || r.request.value.Cmp(r.limit.value) <= 0 {
+			continue
+		}
+		switch {
+		case r.request.source.Level == LevelPod && r.limit.source.Level == LevelPod:
+			return nil, fmt.Errorf("the %s request %s is above the limit %s", r.name, r.request.value.String(), r.limit.value.String())
+		case r.request.source.Level == LevelPod:
+			moved = append(moved, fmt.Sprintf("%s limit raised from %s to the request %s", r.name, r.limit.value.String(), r.request.value.String()))
+			*r.limit = setting[resource.Quantity]{r.request.value, computed(r.name + " request")}
+		default:
+			moved = append(moved, fmt.Sprintf("%s request lowered from %s to the limit %s", r.name, r.request.value.String(), r.limit.value.String()))
+			*r.request = setting[resource.Quantity]{r.limit.value, computed(r.name + " limit")}
+		}
+	}
+	return moved, nil
+}
+
+// workers is Envoy's concurrency: what was asked for, or as many threads as the
+// container has CPUs, never what the node has.
+func (s *settings) workers() setting[int32] {
+	if s.concurrency.value > 0 {
+		return s.concurrency
+	}
+	cpu, from := s.cpuLimit.value, "cpu limit"
+	if cpu.IsZero() {
+		cpu, from = s.cpuRequest.value, "cpu request"
+	}
+	n := int32(math.Ceil(cpu.AsApproximateFloat64()))
+	return setting[int32]{max(n, 1), computed(from + " " + cpu.String())}
+}
+
+func computed(from string) Source { return Source{LevelComputed, "from the " + from} }

@@ -1,0 +1,120 @@
+package injector
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
+	"github.com/pillion-mesh/pillion/nearest"
+)
+
+// String is what an owner reads.
+func (w Warning) String() string { return w.Reason.Code + ": " + w.Message }
+
+// labelWarnings finds a label value that was meant to opt in.
+func (i *Injector) labelWarnings(pod *Pod) []Warning {
+	optIn := i.config.OptIn
+	return []Warning{{ReasonLabelTypo, fmt.Sprintf("label %s is %q, so the pod gets no sidecar: only %q opts in, and \"false\" opts out",
+		optIn.Label, shorten(pod.Metadata.Labels[optIn.Label]), optIn.Value)}}
+}
+
+// annotationWarnings finds annotations of ours that do not exist.
+func (i *Injector) annotationWarnings(pod *Pod) []Warning {
+	var unknown []string
+	for key := range pod.Metadata.Annotations {
+		if name, ours := strings.CutPrefix(key, AnnotationPrefix); ours && key != StatusAnnotation {
+			if _, known := i.annotations[name]; !known {
+				unknown = append(unknown, name)
+			}
+		}
+	}
+	slices.Sort(unknown)
+	var warnings []Warning
+	for _, name := range unknown {
+		message := fmt.Sprintf("annotation %s%s is not known and has no effect", AnnotationPrefix, shorten(name))
+		if near, ok := nearest.Name(name, i.annotationNames); ok {
+			message += "; did you mean " + AnnotationPrefix + near + "?"
+		}
+		warnings = append(warnings, Warning{ReasonUnknownAnnotation, message})
+	}
+	return warnings
+}
+
+// podWarnings are about what the sidecar means for this pod.
+func (i *Injector) podWarnings(v *view, req *Request, s *Sidecar) []Warning {
+	var warnings []Warning
+	add := func(reason Reason, format string, args ...any) {
+		warnings = append(warnings, Warning{reason, fmt.Sprintf(format, args...)})
+	}
+	if s.Mode == v1alpha1.ModeClassic {
+		if v.meantToEnd() {
+			add(ReasonClassicJob, "the pod is meant to end, and in classic mode its sidecar goes on until something calls /quitquitquit on port %d", s.Run.StatusPort)
+		}
+		for _, c := range v.containers {
+			if c.restartable() {
+				add(ReasonInitNetwork, "init container %s keeps running and has no network from pillion-init's end until Envoy is up; use native mode", c.Name)
+			}
+		}
+	}
+	if level := refusingLevel(req.Namespace.Labels); level != "" {
+		add(ReasonPodSecurity, "namespace %s enforces Pod Security level %s, which refuses pillion-init's NET_ADMIN; it needs the level privileged", req.Namespace.Name, level)
+	}
+	for _, direction := range [...]struct {
+		name  string
+		ports []Port
+	}{{"inbound", s.expiredInbound}, {"outbound", s.expiredOutbound}} {
+		for _, p := range direction.ports {
+			add(ReasonReservedPortExpired, "reserved %s port %s (%s) expired on %s and is still in force%s", direction.name, p.PortRange, p.Protocol, p.Expires, ownedBy(p.Owner))
+		}
+	}
+	for _, c := range v.containers {
+		for _, port := range c.Ports {
+			if port.Protocol == "UDP" {
+				add(ReasonUDPPort, "container %s: UDP port %d does not go through the proxy", c.Name, port.ContainerPort)
+			}
+		}
+	}
+	return warnings
+}
+
+func ownedBy(owner string) string {
+	if owner == "" {
+		return ""
+	}
+	return "; its owner is " + owner
+}
+
+// refusingLevel is the namespace's Pod Security level if pillion-init cannot pass it.
+func refusingLevel(namespaceLabels map[string]string) string {
+	level := namespaceLabels["pod-security.kubernetes.io/enforce"]
+	if level == "baseline" || level == "restricted" {
+		return level
+	}
+	return ""
+}
+
+// rank puts the most useful warnings first: kube-apiserver cuts the rest.
+func rank(warnings []Warning) {
+	slices.SortStableFunc(warnings, func(a, b Warning) int {
+		return cmp.Compare(slices.Index(warningOrder[:], a.Reason.Code), slices.Index(warningOrder[:], b.Reason.Code))
+	})
+}
+
+// warningOrder is what a person has to act on, then what they may want to know.
+var warningOrder = [...]string{
+	ReasonLabelTypo.Code, ReasonUnknownAnnotation.Code, ReasonPodSecurity.Code, ReasonGracePeriodShort.Code,
+	ReasonNoPreStop.Code, ReasonClassicJob.Code, ReasonInitNetwork.Code, ReasonOtherVersion.Code, ReasonStatusForged.Code,
+	ReasonResourcesAdjusted.Code, ReasonReservedPortExpired.Code, ReasonUDPPort.Code, ReasonGracePeriodRaised.Code,
+}
+
+// longestQuote bounds what is quoted of a value that somebody wrote.
+const longestQuote = 64
+
+func shorten(s string) string {
+	if len(s) <= longestQuote {
+		return s
+	}
+	return strings.ToValidUTF8(s[:longestQuote], "") + "..."
+}
