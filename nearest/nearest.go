@@ -23,7 +23,7 @@ const longest = 64
 // distance counts the slips between two names: letters inserted, left out,
 // replaced, or swapped with their neighbor (the optimal string alignment form of
 // the Damerau-Levenshtein distance). It says no where there are too many slips for
-// the length: one in a name of up to four letters, then one in three.
+// the length: one in a name of up to five letters, then one in three.
 func distance(a, b string) (int, bool) {
 	x, y := []rune(strings.ToLower(a)), []rune(strings.ToLower(b))
 	most := max(1, max(len(x), len(y))/3)

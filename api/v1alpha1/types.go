@@ -192,7 +192,7 @@ type RedirectSettings struct {
 	ExcludedCIDRs []string `json:"excludedCIDRs,omitempty"`
 	// IPFamilies that are redirected. Default: IPv4 and IPv6; a pod without IPv6
 	// is fine, while IPv6 left out would bypass Envoy in a pod that has it.
-	IPFamilies []IPFamily `json:"ipFamilies,omitempty"`
+	IPFamilies []IPFamily `json:"ipFamilies,omitzero"`
 }
 
 // DirectionSettings are the reserved ports of one direction.
@@ -283,7 +283,7 @@ type EnvoySettings struct {
 	// the container's CPU limit or else its request, never from the node's cores.
 	Concurrency *int32 `json:"concurrency,omitempty"`
 	// ExtraArgs are appended to Envoy's command line, one argument each.
-	ExtraArgs []string `json:"extraArgs,omitempty"`
+	ExtraArgs []string `json:"extraArgs,omitzero"`
 }
 
 // AnnotationPolicy says which pillion.dev/ annotations owners may use on their
@@ -291,7 +291,7 @@ type EnvoySettings struct {
 type AnnotationPolicy struct {
 	// Allowed are annotation names without the prefix, as "log-level"; ["*"], the
 	// default, allows all. A pod with one that is not allowed is refused.
-	Allowed []string `json:"allowed,omitempty"`
+	Allowed []string `json:"allowed,omitzero"`
 	// Bounds for values that owners set.
 	Bounds Bounds `json:"bounds,omitzero"`
 }

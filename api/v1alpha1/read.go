@@ -1,0 +1,176 @@
+package v1alpha1
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/pillion-mesh/pillion/nearest"
+)
+
+// readObject puts a parsed document into a configuration. What does not fit is
+// left out and returned as a problem, so that the rest can be validated as well.
+func readObject(object map[string]any) (*InjectorConfig, Problems) {
+	var r reader
+	var config InjectorConfig
+	r.object(reflect.ValueOf(&config).Elem(), "", object)
+	return &config, r.problems
+}
+
+// reader collects the problems of one document. It exists because a decoder of
+// JSON stops at the first value that does not fit and does not say where it is.
+type reader struct {
+	problems Problems
+}
+
+func (r *reader) problem(path, format string, args ...any) {
+	r.problems = append(r.problems, Problem{path, fmt.Sprintf(format, args...)})
+}
+
+// value reads a value into target and says at path what does not fit.
+func (r *reader) value(target reflect.Value, path string, value any) {
+	if value == nil || value == "" {
+		r.problem(path, "is empty: give a value or leave it out")
+		return
+	}
+	if target.Kind() == reflect.Pointer {
+		target.Set(reflect.New(target.Type().Elem()))
+		r.present(target.Elem(), path, value)
+		return
+	}
+	r.present(target, path, value)
+	// Without a pointer zero means that nothing was given, and the default would
+	// take its place in silence.
+	if target.CanInt() && target.IsZero() && !r.problems.covers(path) {
+		r.problem(path, "must be above 0; leave it out for the default")
+	}
+}
+
+// present reads a value that is not empty.
+func (r *reader) present(target reflect.Value, path string, value any) {
+	if accepted := scalarText(target.Type()); accepted != "" {
+		r.scalar(target, path, accepted, value)
+		return
+	}
+	switch target.Kind() {
+	case reflect.Struct:
+		object, ok := value.(map[string]any)
+		if !ok {
+			r.problem(path, "must have fields (%s), got %s", strings.Join(fieldNames(target), ", "), show(value))
+			return
+		}
+		r.object(target, path, object)
+	case reflect.Slice:
+		list, ok := value.([]any)
+		if !ok {
+			r.problem(path, "must be a list, got %s", show(value))
+			return
+		}
+		target.Set(reflect.MakeSlice(target.Type(), len(list), len(list)))
+		for n, item := range list {
+			r.value(target.Index(n), fmt.Sprintf("%s[%d]", path, n), item)
+		}
+	}
+}
+
+func (r *reader) object(target reflect.Value, path string, object map[string]any) {
+	known := fieldsOf(target)
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		at := strings.TrimPrefix(path+"."+name, ".")
+		field, ok := known[name]
+		if ok {
+			r.value(field, at, object[name])
+			continue
+		}
+		names := fieldNames(target)
+		if near, ok := nearest.Name(name, names); ok {
+			r.problem(at, "unknown field; did you mean %s?", near)
+		} else {
+			r.problem(at, "unknown field; known here: %s", strings.Join(names, ", "))
+		}
+	}
+}
+
+// scalar reads a text or a number.
+func (r *reader) scalar(target reflect.Value, path, accepted string, value any) {
+	switch v := value.(type) {
+	case map[string]any, []any, bool:
+		r.problem(path, "must be %s, got %s", accepted, show(value))
+		return
+	case string:
+		// Quantities of any length are valid, and slow.
+		if len(v) > longestScalar && target.Kind() != reflect.String {
+			r.problem(path, "must be %s, got %d characters", accepted, len(v))
+			return
+		}
+	}
+	text, err := json.Marshal(value)
+	if err == nil {
+		err = json.Unmarshal(text, target.Addr().Interface())
+	}
+	if err != nil {
+		target.SetZero()
+		r.problem(path, "must be %s, got %s", accepted, show(value))
+	}
+}
+
+// longestScalar bounds the text of a number, quantity or duration.
+const longestScalar = 32
+
+// scalarText says what is accepted for the types that are written as one text or
+// number; empty for all others.
+func scalarText(t reflect.Type) string {
+	switch t {
+	case reflect.TypeFor[resource.Quantity]():
+		return "a quantity as 100m or 128Mi"
+	case reflect.TypeFor[metav1.Duration]():
+		return "a duration with its unit as 30s or 1m30s"
+	case reflect.TypeFor[intstr.IntOrString]():
+		return `a port as 3306 or a range as "7000-7001"`
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "a text (in quotes where it looks like a number or a boolean)"
+	case reflect.Int32, reflect.Int64:
+		return "a whole number"
+	}
+	return ""
+}
+
+// fieldsOf are the fields of a struct by their name in JSON, those of embedded
+// structs among them.
+func fieldsOf(target reflect.Value) map[string]reflect.Value {
+	fields := map[string]reflect.Value{}
+	for field, value := range target.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if field.Anonymous && name == "" {
+			maps.Copy(fields, fieldsOf(value))
+			continue
+		}
+		fields[name] = value
+	}
+	return fields
+}
+
+func fieldNames(target reflect.Value) []string {
+	return slices.Sorted(maps.Keys(fieldsOf(target)))
+}
+
+// show writes a value as it would stand in the document, cut where it is long.
+func show(value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Sprintf("%T", value)
+	}
+	if runes := []rune(string(text)); len(runes) > 60 {
+		return string(runes[:57]) + "..."
+	}
+	return string(text)
+}
