@@ -53,9 +53,14 @@ func Render(ctx context.Context, o Options) (*Release, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing the values: %w", err)
 	}
+	home, err := os.MkdirTemp("", "pillion-helm-")
+	if err != nil {
+		return nil, fmt.Errorf("making a home for Helm: %w", err)
+	}
+	defer os.RemoveAll(home)
 	command := exec.CommandContext(ctx, o.Helm, "template", o.Name, o.Chart, "--namespace", o.Namespace, "--kube-version", o.KubeVersion, "--values", "-")
 	// Nothing of the user's own Helm or cluster has a say.
-	command.Env = []string{"HOME=" + os.DevNull, "PATH=" + os.Getenv("PATH")}
+	command.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH")}
 	command.Stdin = bytes.NewReader(values)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr

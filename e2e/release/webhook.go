@@ -73,7 +73,8 @@ func (r *Release) StartWebhook(ctx context.Context, program, folder string, log 
 		return nil, err
 	}
 	w := &Webhook{CA: certificate, StatusURL: statusURL(container), exited: make(chan error, 1)}
-	w.command = exec.CommandContext(ctx, program, r.arguments(container, folder)...)
+	// It goes on until Stop, which also a caller that was interrupted calls.
+	w.command = exec.CommandContext(context.WithoutCancel(ctx), program, r.arguments(container, folder)...)
 	w.command.Stdout, w.command.Stderr = log, log
 	if err := w.command.Start(); err != nil {
 		return nil, fmt.Errorf("starting the webhook: %w", err)

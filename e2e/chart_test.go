@@ -1,0 +1,235 @@
+package e2e
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
+	"github.com/pillion-mesh/pillion/e2e/release"
+)
+
+var update = flag.Bool("update", false, "write the golden renderings anew")
+
+// render renders the chart with values as YAML, in the namespace of these tests.
+func render(t *testing.T, values string) (*release.Release, error) {
+	t.Helper()
+	options := release.Options{
+		Helm: world.helmProgram, Chart: chartFolder, Name: "pillion", Namespace: ownNamespace, KubeVersion: "1.37",
+	}
+	if err := yaml.Unmarshal([]byte(values), &options.Values); err != nil {
+		t.Fatal(err)
+	}
+	return release.Render(t.Context(), options)
+}
+
+func mustRender(t *testing.T, values string) *release.Release {
+	t.Helper()
+	rendered, err := render(t, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rendered
+}
+
+// valuesFiles are testdata/chart/NAME.values.yaml; NAME.golden.yaml is what they render to.
+func valuesFiles(t *testing.T, test func(t *testing.T, golden, values string)) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/chart/*.values.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("finding the values files: %q, %v", files, err)
+	}
+	for _, file := range files {
+		stem := strings.TrimSuffix(file, ".values.yaml")
+		t.Run(filepath.Base(stem), func(t *testing.T) {
+			values, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			test(t, stem+".golden.yaml", string(values))
+		})
+	}
+}
+
+// TestChartRendering compares with renderings that were read by a person.
+func TestChartRendering(t *testing.T) {
+	valuesFiles(t, func(t *testing.T, golden, values string) {
+		text := mustRender(t, values).Text
+		if *update {
+			if err := os.WriteFile(golden, text, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(text)); diff != "" {
+			t.Errorf("%s (-want +got; if the change is meant, run with -update and read the diff):\n%s", golden, diff)
+		}
+	})
+}
+
+// TestChartNeverRendersTheCABundle: a CA bundle in the chart would be written over
+// whatever made the certificate, at every upgrade.
+func TestChartNeverRendersTheCABundle(t *testing.T) {
+	valuesFiles(t, func(t *testing.T, _, values string) {
+		if text := mustRender(t, values).Text; bytes.Contains(bytes.ToLower(text), []byte("cabundle")) {
+			t.Errorf("the rendering contains a caBundle:\n%s", text)
+		}
+	})
+}
+
+// TestChartConfigIsAnInjectorConfig: the document in the ConfigMap is one that the
+// webhook takes, complete with what only Helm knows.
+func TestChartConfigIsAnInjectorConfig(t *testing.T) {
+	for _, test := range []struct {
+		name, values, version string
+		excluded              []string
+		optIn                 v1alpha1.OptIn
+	}{
+		{"nothing set", "", "1.37", []string{ownNamespace}, v1alpha1.OptIn{Label: "service-mesh-enabled", Value: "true"}},
+		{"set", `injector: {kubernetesVersion: v1.30.2, excludedNamespaces: [a, "b-*"], optIn: {label: l, value: v}}`,
+			"v1.30.2", []string{"a", "b-*", ownNamespace}, v1alpha1.OptIn{Label: "l", Value: "v"}},
+		{"own namespace named", `injector: {excludedNamespaces: [` + ownNamespace + `]}`, "1.37", []string{ownNamespace},
+			v1alpha1.OptIn{Label: "service-mesh-enabled", Value: "true"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			config := configOf(t, mustRender(t, test.values))
+			if config.KubernetesVersion != test.version {
+				t.Errorf("kubernetesVersion is %q, want %q", config.KubernetesVersion, test.version)
+			}
+			if diff := cmp.Diff(test.excluded, config.ExcludedNamespaces); diff != "" {
+				t.Errorf("excludedNamespaces (-want +got):\n%s", diff)
+			}
+			if config.OptIn != test.optIn {
+				t.Errorf("optIn is %v, want %v", config.OptIn, test.optIn)
+			}
+		})
+	}
+	valuesFiles(t, func(t *testing.T, _, values string) { configOf(t, mustRender(t, values)) })
+}
+
+func configOf(t *testing.T, rendered *release.Release) *v1alpha1.InjectorConfig {
+	t.Helper()
+	document, err := rendered.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := v1alpha1.Decode(document)
+	if err != nil {
+		t.Fatalf("the webhook would not take its configuration: %v\n%s", err, document)
+	}
+	return config
+}
+
+// TestChartRefusesWrongValues: a value that would be ignored, or would render
+// something that cannot work, is an error with its path.
+func TestChartRefusesWrongValues(t *testing.T) {
+	for _, test := range []struct{ name, values, want string }{
+		{"misspelled at the top", "webhooks: {}", "additional properties 'webhooks' not allowed"},
+		{"misspelled below", "webhook: {image: {tags: x}}", "at '/webhook/image': additional properties 'tags' not allowed"},
+		{"misspelled in the configuration", "injector: {lifecycle: {preDrainDelays: 3s}}", "at '/injector/lifecycle': additional properties 'preDrainDelays' not allowed"},
+		{"out of range", "webhook: {timeoutSeconds: 31}", "at '/webhook/timeoutSeconds': maximum"},
+		{"no replica", "webhook: {replicas: 0}", "at '/webhook/replicas': minimum"},
+		{"not in the set", "webhook: {image: {pullPolicy: Sometimes}}", "at '/webhook/image/pullPolicy': value must be one of"},
+		{"erased", "webhook: {port: null}", "at '/webhook': missing property 'port'"},
+		{"regular expression as a namespace", `injector: {excludedNamespaces: ["a|b"]}`, "at '/injector/excludedNamespaces/0'"},
+		{"quote in a namespace", `injector: {excludedNamespaces: ["a'*"]}`, "at '/injector/excludedNamespaces/0'"},
+		{"quote in the label", `injector: {optIn: {label: "a'b"}}`, "at '/injector/optIn/label'"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := render(t, test.values)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want an error with %q", err, test.want)
+			}
+		})
+	}
+	t.Run("as a dependency of another chart", func(t *testing.T) {
+		// Helm then adds `global` by itself.
+		if _, err := render(t, "global: {region: here}"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestChartIsAccepted applies everything that is rendered to kube-apiserver, on the
+// server side and dry, with strict field validation.
+func TestChartIsAccepted(t *testing.T) {
+	c := apiServer(t)
+	ensureNamespace(t, c, ownNamespace)
+	valuesFiles(t, func(t *testing.T, _, values string) {
+		rendered := mustRender(t, values)
+		for _, object := range rendered.Objects {
+			// Apply refuses unknown fields by itself.
+			err := c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object.DeepCopy()), release.FieldOwner, client.DryRunAll)
+			if err != nil {
+				t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), err)
+			}
+		}
+	})
+}
+
+// TestChartUpgradeKeepsTheCABundle: what another hand wrote there survives the next
+// apply of the chart.
+func TestChartUpgradeKeepsTheCABundle(t *testing.T) {
+	c := apiServer(t)
+	installed := install(t, nil)
+	before := configuration(t, c, installed.release)
+	if err := installed.release.Install(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	after := configuration(t, c, installed.release)
+	if diff := cmp.Diff(before.Webhooks, after.Webhooks); diff != "" {
+		t.Errorf("applying the same chart again changed the webhooks (-before +after):\n%s", diff)
+	}
+	for _, webhook := range after.Webhooks {
+		if len(webhook.ClientConfig.CABundle) == 0 {
+			t.Errorf("%s lost its caBundle", webhook.Name)
+		}
+	}
+}
+
+func configuration(t *testing.T, c client.Client, r *release.Release) *admissionv1.MutatingWebhookConfiguration {
+	t.Helper()
+	var found admissionv1.MutatingWebhookConfiguration
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(r.Object("MutatingWebhookConfiguration")), &found); err != nil {
+		t.Fatal(err)
+	}
+	return &found
+}
+
+// TestChartDeploymentIsRestricted: the webhook's own pod passes the restricted Pod
+// Security level, which kube-apiserver enforces, and holds no token.
+func TestChartDeploymentIsRestricted(t *testing.T) {
+	c := apiServer(t)
+	labelNamespace(t, c, "restricted", map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
+	valuesFiles(t, func(t *testing.T, _, values string) {
+		template, _, err := unstructured.NestedMap(mustRender(t, values).Object("Deployment").Object, "spec", "template")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod := &unstructured.Unstructured{Object: template}
+		pod.SetAPIVersion("v1")
+		pod.SetKind("Pod")
+		pod.SetName("webhook")
+		pod.SetNamespace("restricted")
+		if token, found, _ := unstructured.NestedBool(pod.Object, "spec", "automountServiceAccountToken"); token || !found {
+			t.Error("the pod would get a token")
+		}
+		// It would have to exist.
+		unstructured.RemoveNestedField(pod.Object, "spec", "serviceAccountName")
+		if err := c.Create(t.Context(), pod, client.DryRunAll); err != nil {
+			t.Error(err)
+		}
+	})
+}

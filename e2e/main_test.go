@@ -1,0 +1,74 @@
+// Package e2e holds the promises that are about kube-apiserver, Helm and the webhook
+// together. All three are real; kube-apiserver and etcd are started once a run.
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pillion-mesh/pillion/e2e/controlplane"
+)
+
+// world is what all tests share; TestMain sets it and nobody changes it.
+var world struct {
+	plane *controlplane.ControlPlane
+	// helmProgram and webhookProgram are paths.
+	helmProgram, webhookProgram string
+}
+
+func TestMain(m *testing.M) {
+	status, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		status = 1
+	}
+	os.Exit(status)
+}
+
+func run(m *testing.M) (status int, err error) {
+	ctx := context.Background()
+	programs, err := controlplane.Find(ctx)
+	if err != nil {
+		return 1, err
+	}
+	folder, err := os.MkdirTemp("", "pillion-e2e-")
+	if err != nil {
+		return 1, fmt.Errorf("making a folder for the webhook's program: %w", err)
+	}
+	defer os.RemoveAll(folder)
+	webhook := filepath.Join(folder, "pillion-webhook")
+	if output, err := exec.CommandContext(ctx, "go", "build", "-o", webhook, "../cmd/pillion-webhook").CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("building the webhook: %w\n%s", err, output)
+	}
+	plane, err := controlplane.Start(ctx)
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, plane.Stop()) }()
+	world.plane, world.helmProgram, world.webhookProgram = plane, programs.Helm, webhook
+	return m.Run(), nil
+}
+
+// apiServer is a client with all rights. What kube-apiserver warns of goes to
+// warnings, where there is one.
+func apiServer(t *testing.T, warnings ...rest.WarningHandlerWithContext) client.Client {
+	t.Helper()
+	config := rest.CopyConfig(world.plane.Config)
+	config.WarningHandlerWithContext = rest.NoWarnings{}
+	for _, handler := range warnings {
+		config.WarningHandlerWithContext = handler
+	}
+	c, err := client.New(config, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
