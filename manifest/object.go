@@ -202,6 +202,41 @@ func (d *Document) lineOf(pointer []string) int {
 	return d.line
 }
 
+// Field turns a field's path in the pod, as Kubernetes' validation writes it, into
+// the path in the document, and the file and line of the field or of what is
+// nearest above it.
+func (p *Pod) Field(path string) (inDocument, place string) {
+	pointer := append(p.pointer[:len(p.pointer):len(p.pointer)], splitField(path)...)
+	inDocument = path
+	if p.Path != "" {
+		inDocument = p.Path + "." + path
+	}
+	for len(pointer) > 0 && p.object.doc.find(pointer) == nil {
+		pointer = pointer[:len(pointer)-1]
+	}
+	return inDocument, p.object.doc.place(pointer)
+}
+
+// splitField takes a path as metadata.annotations[a/b.c] or spec.volumes[0].name
+// apart.
+func splitField(path string) []string {
+	var names []string
+	for path != "" {
+		path = strings.TrimPrefix(path, ".")
+		if rest, ok := strings.CutPrefix(path, "["); ok {
+			name, after, _ := strings.Cut(rest, "]")
+			names, path = append(names, name), after
+			continue
+		}
+		end := strings.IndexAny(path, ".[")
+		if end < 0 {
+			end = len(path)
+		}
+		names, path = append(names, path[:end]), path[end:]
+	}
+	return names
+}
+
 // fieldPath writes a pointer the way Kubernetes' error messages do.
 func fieldPath(pointer []string) string {
 	var path strings.Builder

@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -32,6 +31,11 @@ func (p *Pod) Edit(rfc6902 []byte) error {
 	var ops []operation
 	if err := json.Unmarshal(rfc6902, &ops); err != nil {
 		return fmt.Errorf("%s: reading the patch for %s: %w", p.object.Place(), p.object, err)
+	}
+	for _, op := range ops {
+		if !slices.Contains([]string{"add", "replace", "remove"}, op.Op) || !strings.HasPrefix(op.Path, "/") {
+			return fmt.Errorf("%s: reading the patch for %s: %q at %q; accepted is add, replace and remove of something in the pod", p.object.Place(), p.object, op.Op, op.Path)
+		}
 	}
 	if len(ops) > 0 {
 		doc := p.object.doc
@@ -101,9 +105,6 @@ func (t *tree) touch(n *yaml.Node) {
 func (t *tree) apply(p patch) error {
 	for _, op := range p.ops {
 		names := append(p.pointer[:len(p.pointer):len(p.pointer)], splitPointer(op.Path)...)
-		if len(names) == 0 {
-			return errors.New("a patch may not replace a whole document")
-		}
 		if err := t.operate(op, names); err != nil {
 			return fmt.Errorf("%s at %s: %w", op.Op, op.Path, err)
 		}
@@ -164,10 +165,8 @@ func setItem(n *yaml.Node, op, index string, value *yaml.Node) error {
 		n.Content = slices.Insert(n.Content, i, value)
 	case "replace":
 		n.Content[i] = value
-	case "remove":
-		n.Content = slices.Delete(n.Content, i, i+1)
 	default:
-		return fmt.Errorf("operation %q is not one of add, replace and remove", op)
+		n.Content = slices.Delete(n.Content, i, i+1)
 	}
 	return nil
 }

@@ -72,19 +72,47 @@ func (s *splicer) node(n *yaml.Node, next spot) bool {
 	if !s.changed(n) {
 		return true
 	}
-	if n.Style&yaml.FlowStyle != 0 {
-		return false
-	}
-	edit := s.sequence
-	if n.Kind == yaml.MappingNode {
-		edit = s.mapping
-	}
 	so := len(s.edits)
-	ok := edit(n, next)
+	var ok bool
+	switch {
+	case n.Style&yaml.FlowStyle != 0:
+		ok = s.inFlow(n)
+	case n.Kind == yaml.MappingNode:
+		ok = s.mapping(n, next)
+	default:
+		ok = s.sequence(n, next)
+	}
 	if !ok {
 		s.edits = s.edits[:so]
 	}
 	return ok
+}
+
+// inFlow edits a node in braces or brackets, as far as words in it are other words
+// now. For more than that it has to be opened.
+func (s *splicer) inFlow(n *yaml.Node) bool {
+	old := s.old(n)
+	if len(old) != len(n.Content) {
+		return false
+	}
+	for i, value := range n.Content {
+		if value == old[i] {
+			if s.changed(value) && !s.inFlow(value) {
+				return false
+			}
+			continue
+		}
+		from, to, ok := s.word(old[i])
+		if !ok || value.Kind != yaml.ScalarNode || strings.ContainsAny(value.Value, "{}[],#:\n") {
+			return false
+		}
+		text, ok := s.render(value, 0)
+		if !ok {
+			return false
+		}
+		s.edits = append(s.edits, edit{from, to, text})
+	}
+	return true
 }
 
 // changed says whether something in a node is not as the text has it.
@@ -191,10 +219,10 @@ func (s *splicer) insertItems(items []*yaml.Node, before spot) bool {
 
 // replaceValue writes the value of a key anew.
 func (s *splicer) replaceValue(key, was, value *yaml.Node, next spot) bool {
-	if from, to, ok := s.word(was); ok && value.Kind == yaml.ScalarNode {
+	if from, to, ok := s.word(was); ok && value.Kind == yaml.ScalarNode && !strings.Contains(value.Value, "\n") {
 		text, ok := s.render(value, 0)
 		s.edits = append(s.edits, edit{from, to, text})
-		return ok && !strings.Contains(text, "\n")
+		return ok
 	}
 	s.unflow(value)
 	at := start(key)

@@ -243,3 +243,6 @@ func (s *Stream) Text() (string, error) {
 	}
 	return out.String(), nil
 }
+
+// IsJSON says whether the document is written as JSON, as opposed to YAML.
+func (d *Document) IsJSON() bool { return d.json }

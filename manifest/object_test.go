@@ -1,0 +1,167 @@
+package manifest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestPodPaths: where the pod is in each kind of workload, and what is none.
+func TestPodPaths(t *testing.T) {
+	template := func(path string) string {
+		text, indent := "", ""
+		for name := range strings.SplitSeq(path, ".") {
+			text += indent + name + ":\n"
+			indent += "  "
+		}
+		return text + indent + "metadata: {labels: {a: b}}\n" + indent + "spec: {containers: [{name: c}]}\n"
+	}
+	tests := []struct{ kind, body, path string }{
+		{"Deployment", template("spec.template"), "spec.template"},
+		{"StatefulSet", template("spec.template"), "spec.template"},
+		{"DaemonSet", template("spec.template"), "spec.template"},
+		{"ReplicaSet", template("spec.template"), "spec.template"},
+		{"ReplicationController", template("spec.template"), "spec.template"},
+		{"Job", template("spec.template"), "spec.template"},
+		{"CronJob", template("spec.jobTemplate.spec.template"), "spec.jobTemplate.spec.template"},
+		{"PodTemplate", template("template"), "template"},
+		{"Rollout", template("spec.template"), "spec.template"},
+		{"Rollout", "spec: {workloadRef: {name: x}}\n", "none"},
+		{"SomethingScheduled", template("spec.jobTemplate.spec.template"), "spec.jobTemplate.spec.template"},
+		{"Certificate", "spec: {template: {spec: {issuer: x}}}\n", "none"},
+		{"Pod", "metadata: {name: p}\nspec: {containers: [{name: c}]}\n", ""},
+		{"Deployment", "spec: {template: {}}\n", "spec.template"},
+		{"Deployment", "spec: {template: x}\n", "none"},
+	}
+	for _, test := range tests {
+		stream, err := Read("f", []byte("kind: "+test.kind+"\n"+test.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := "none"
+		if pod := stream.Objects()[0].Pod; pod != nil {
+			got = pod.Path
+		}
+		if got != test.path {
+			t.Errorf("%s: the pod is at %q, not %q:\n%s", test.kind, got, test.path, test.body)
+		}
+	}
+}
+
+func TestObjects(t *testing.T) {
+	const text = `# a comment
+---
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: shop
+  labels: {a: b}
+---
+kind: List
+items:
+- kind: Pod
+  metadata: {generateName: web-, namespace: shop}
+  spec: {}
+- kind: ServiceList
+  items:
+  - kind: Service
+    metadata: {name: s, annotations: {x: "1"}}
+- 7
+---
+- a list
+`
+	stream, err := Read("f", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, o := range stream.Objects() {
+		got = append(got, fmt.Sprint(o.Place(), " ", o, " at ", o.Path, " ", o.Labels, o.Annotations))
+	}
+	want := []string{
+		"f:3 Namespace shop at  map[a:b] map[]",
+		"f:11 Pod shop/web- at items[0] map[] map[]",
+		"f:16 Service s at items[1].items[0] map[] map[x:1]",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestField(t *testing.T) {
+	const text = `---
+kind: Deployment
+spec:
+  template:
+    metadata:
+      annotations:
+        a.b/c-d: x
+    spec:
+      containers:
+      - name: one
+        ports:
+        - containerPort: 80
+          protocol: TCP
+`
+	stream, err := Read("f", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := stream.Objects()[0].Pod
+	for _, test := range []struct{ field, path, place string }{
+		{"metadata.annotations[a.b/c-d]", "spec.template.metadata.annotations[a.b/c-d]", "f:7"},
+		{"spec.containers[0].ports[0].protocol", "spec.template.spec.containers[0].ports[0].protocol", "f:13"},
+		{"spec.containers[0].image", "spec.template.spec.containers[0].image", "f:10"},
+		{"spec.containers[7].image", "spec.template.spec.containers[7].image", "f:10"},
+	} {
+		path, place := pod.Field(test.field)
+		if path != test.path || place != test.place {
+			t.Errorf("%s is %s at %s, not %s at %s", test.field, path, place, test.path, test.place)
+		}
+	}
+}
+
+func TestReadErrors(t *testing.T) {
+	for _, test := range []struct{ name, text, want string }{
+		{"not UTF-8", "a: \xff", "f: is not UTF-8 text"},
+		{"two documents without a separator", "a: b\n...\n---x: 1\n", "f:"},
+		{"a number as a name", "kind: Pod\nmetadata: {name: 5}\n", "f:1: this is not a Kubernetes object"},
+		{"JSON with an end missing", "{\"kind\": \"Pod\",\n\"x\": [\n", "f:2: the YAML cannot be read"},
+	} {
+		_, err := Read("f", []byte(test.text))
+		if err == nil || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %s", test.name, err, test.want)
+		}
+	}
+}
+
+// TestEditErrors: a patch that does not fit says where.
+func TestEditErrors(t *testing.T) {
+	const text = "kind: Pod\nmetadata:\n  name: p\nspec:\n  containers:\n  - name: c\n"
+	for _, test := range []struct{ patch, want string }{
+		{`[{"op":"replace","path":"/spec/containers/3/name","value":"x"}]`, "f:1: applying a patch"},
+		{`[{"op":"add","path":"/metadata/labels/a","value":"x"}]`, "f:1: applying a patch"},
+	} {
+		stream, err := Read("f", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Objects()[0].Pod.Edit([]byte(test.patch)); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := stream.Text(); err == nil || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %s; text %q", test.patch, err, test.want, out)
+		}
+	}
+	stream, err := Read("f", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, patch := range []string{"{", `[{"op":"replace","path":"","value":{}}]`, `[{"op":"move","path":"/a","from":"/b"}]`} {
+		if err := stream.Objects()[0].Pod.Edit([]byte(patch)); err == nil || !strings.HasPrefix(err.Error(), "f:1: reading the patch for Pod p") {
+			t.Errorf("%s was taken: %v", patch, err)
+		}
+	}
+}
