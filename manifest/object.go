@@ -100,7 +100,7 @@ func (d *Document) addObjects(raw jsontext.Value, pointer []string) error {
 			if item.Kind() != '{' {
 				continue
 			}
-			if err := d.addObjects(item, append(pointer[:len(pointer):len(pointer)], "items", strconv.Itoa(n))); err != nil {
+			if err := d.addObjects(item, slices.Concat(pointer, []string{"items", strconv.Itoa(n)})); err != nil {
 				return err
 			}
 		}
@@ -142,7 +142,7 @@ func (o *Object) findPod(raw jsontext.Value) error {
 		if pod.Kind() != '{' || (!certain && member(pod, "spec", "containers").Kind() != '[') {
 			continue
 		}
-		pointer := append(o.pointer[:len(o.pointer):len(o.pointer)], path...)
+		pointer := slices.Concat(o.pointer, path)
 		if err := o.doc.checkText(pod, pointer); err != nil {
 			return err
 		}
@@ -180,7 +180,7 @@ func (d *Document) checkText(raw jsontext.Value, pointer []string) error {
 			if value.Kind() == '"' || value.Kind() == 'n' {
 				continue
 			}
-			place := d.place(append(pointer[:len(pointer):len(pointer)], "metadata", list, key))
+			place := d.place(slices.Concat(pointer, []string{"metadata", list, key}))
 			if value.Kind() == '{' || value.Kind() == '[' {
 				return fmt.Errorf("%s: the value of %s in %s has to be text", place, key, list)
 			}
@@ -206,7 +206,7 @@ func (d *Document) lineOf(pointer []string) int {
 // the path in the document, and the file and line of the field or of what is
 // nearest above it.
 func (p *Pod) Field(path string) (inDocument, place string) {
-	pointer := append(p.pointer[:len(p.pointer):len(p.pointer)], splitField(path)...)
+	pointer := slices.Concat(p.pointer, splitField(path))
 	inDocument = path
 	if p.Path != "" {
 		inDocument = p.Path + "." + path

@@ -11,12 +11,13 @@ import (
 // TestPodPaths: where the pod is in each kind of workload, and what is none.
 func TestPodPaths(t *testing.T) {
 	template := func(path string) string {
-		text, indent := "", ""
-		for name := range strings.SplitSeq(path, ".") {
-			text += indent + name + ":\n"
-			indent += "  "
+		var text strings.Builder
+		names := strings.Split(path, ".")
+		for n, name := range names {
+			text.WriteString(strings.Repeat("  ", n) + name + ":\n")
 		}
-		return text + indent + "metadata: {labels: {a: b}}\n" + indent + "spec: {containers: [{name: c}]}\n"
+		indent := strings.Repeat("  ", len(names))
+		return text.String() + indent + "metadata: {labels: {a: b}}\n" + indent + "spec: {containers: [{name: c}]}\n"
 	}
 	tests := []struct{ kind, body, path string }{
 		{"Deployment", template("spec.template"), "spec.template"},

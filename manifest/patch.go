@@ -104,7 +104,7 @@ func (t *tree) touch(n *yaml.Node) {
 
 func (t *tree) apply(p patch) error {
 	for _, op := range p.ops {
-		names := append(p.pointer[:len(p.pointer):len(p.pointer)], splitPointer(op.Path)...)
+		names := slices.Concat(p.pointer, splitPointer(op.Path))
 		if err := t.operate(op, names); err != nil {
 			return fmt.Errorf("%s at %s: %w", op.Op, op.Path, err)
 		}
