@@ -26,7 +26,8 @@ func CheckPatch(rawPod []byte, patch []jsonpatch.Operation) error {
 		}
 		root.want(op.Path)
 	}
-	dec := jsontext.NewDecoder(bytes.NewReader(rawPod))
+	// The pod was decoded before, which refuses what these two let pass.
+	dec := jsontext.NewDecoder(bytes.NewBuffer(rawPod), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if err := root.scan(dec); err != nil {
 		return fmt.Errorf("checking the patch: reading the pod: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -181,9 +182,11 @@ func (i *Injector) inject(req *Request, v *view) Result {
 func refuse(refusals []refusal, warnings []Warning) Result {
 	rank(warnings)
 	result := Result{Decision: Decision{Refuse, refusals[0].reason}, Warnings: warnings}
-	for _, r := range refusals {
+	messages := make([]string, len(refusals))
+	for n, r := range refusals {
 		result.Errors = append(result.Errors, r.err)
+		messages[n] = r.err.Error()
 	}
-	result.Message = result.Errors.ToAggregate().Error()
+	result.Message = strings.Join(messages, "; ")
 	return result
 }

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	"github.com/pillion-mesh/pillion/iptables"
@@ -154,28 +155,30 @@ func markDefault[T comparable](s *setting[T], value T, source Source) {
 }
 
 // balance makes every request at most its limit. The higher level wins; on the
-// same level the limit does. It returns what was moved, and an error where the
-// pod's owner set both, which is for them to correct.
-func (s *settings) balance() (moved []string, err error) {
+// same level the limit does. It returns what was moved, and the requests that are
+// for the pod's owner to correct, since they set the limit too.
+func (s *settings) balance() (moved []string, wrong []refusal) {
 	for _, r := range [...]struct {
 		name           string
 		request, limit *setting[resource.Quantity]
 	}{{"cpu", &s.cpuRequest, &s.cpuLimit}, {"memory", &s.memoryRequest, &s.memoryLimit}} {
-		if r.limit.value.IsZero() || r.request.value.Cmp(r.limit.value) <= 0 {
+		request, limit := r.request.value, r.limit.value
+		if limit.IsZero() || request.Cmp(limit) <= 0 {
 			continue
 		}
-		switch {
-		case r.request.source.Level == LevelPod && r.limit.source.Level == LevelPod:
-			return nil, fmt.Errorf("the %s request %s is above the limit %s", r.name, r.request.value.String(), r.limit.value.String())
-		case r.request.source.Level == LevelPod:
-			moved = append(moved, fmt.Sprintf("%s limit raised from %s to the request %s", r.name, r.limit.value.String(), r.request.value.String()))
-			*r.limit = setting[resource.Quantity]{r.request.value, computed(r.name + " request")}
+		switch byOwner := r.request.source.Level == LevelPod; {
+		case byOwner && r.limit.source.Level == LevelPod:
+			wrong = append(wrong, refusal{ReasonAnnotationValue, field.Invalid(annotationsPath().Key(AnnotationPrefix+r.name+"-request"), request.String(),
+				fmt.Sprintf("must be at most the limit %s, which %s%s-limit sets", limit.String(), AnnotationPrefix, r.name))})
+		case byOwner:
+			moved = append(moved, fmt.Sprintf("%s limit raised from %s to the request %s", r.name, limit.String(), request.String()))
+			*r.limit = setting[resource.Quantity]{request, computed(r.name + " request")}
 		default:
-			moved = append(moved, fmt.Sprintf("%s request lowered from %s to the limit %s", r.name, r.request.value.String(), r.limit.value.String()))
-			*r.request = setting[resource.Quantity]{r.limit.value, computed(r.name + " limit")}
+			moved = append(moved, fmt.Sprintf("%s request lowered from %s to the limit %s", r.name, request.String(), limit.String()))
+			*r.request = setting[resource.Quantity]{limit, computed(r.name + " limit")}
 		}
 	}
-	return moved, nil
+	return moved, wrong
 }
 
 // workers is Envoy's concurrency: what was asked for, or as many threads as the

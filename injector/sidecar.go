@@ -87,10 +87,8 @@ func (i *Injector) resolve(v *view, req *Request) (*settings, []Warning, []refus
 	if s.service.value == "" {
 		s.service = serviceOf(v.pod)
 	}
-	moved, err := s.balance()
-	if err != nil {
-		refusals = append(refusals, refusal{ReasonAnnotationValue, field.Invalid(annotationsPath(), AnnotationPrefix+"...-request", err.Error()+"; raise the limit or lower the request")})
-	}
+	moved, wrong := s.balance()
+	refusals = append(refusals, wrong...)
 	var warnings []Warning
 	for _, m := range moved {
 		warnings = append(warnings, Warning{ReasonResourcesAdjusted, m})

@@ -20,7 +20,7 @@ const gracePeriodPath = "spec.terminationGracePeriodSeconds"
 // without a preStop hook get a sleep, so that none of them is gone while clients
 // still come, and terminationGracePeriodSeconds is raised to hold it all.
 func (i *Injector) stopEdits(v *view, s *Sidecar, to *edits) []Warning {
-	original := v.originalGracePeriod()
+	original, written := v.originalGracePeriod()
 	sleepers := v.withoutPreStop()
 	var warnings []Warning
 	sleep := s.Drain.AppSleep()
@@ -48,7 +48,9 @@ func (i *Injector) stopEdits(v *view, s *Sidecar, to *edits) []Warning {
 			sleep = min(sleep, original)
 		}
 	}
-	v.setGracePeriod(original, granted, to)
+	if granted != original {
+		v.setGracePeriod(written, granted, to)
+	}
 	for _, c := range sleepers {
 		if sleep > 0 {
 			c.setSleep(sleep, to)
@@ -63,19 +65,22 @@ func (v *view) meantToEnd() bool {
 	return v.pod.Spec.RestartPolicy == "Never" || v.pod.Spec.RestartPolicy == "OnFailure"
 }
 
-// originalGracePeriod is what the pod's owner gave, or Kubernetes by default.
-func (v *view) originalGracePeriod() time.Duration {
+// originalGracePeriod is what the pod's owner gave, or Kubernetes by default; and
+// what they wrote, null for nothing.
+func (v *view) originalGracePeriod() (time.Duration, jsontext.Value) {
 	current := v.pod.Spec.TerminationGracePeriodSeconds
 	if current == nil {
-		return defaultGracePeriod
+		return defaultGracePeriod, null
 	}
-	if c, ok := v.changed[gracePeriodPath]; ok && string(c.To) == strconv.FormatInt(*current, 10) {
-		if from, err := strconv.ParseInt(string(c.From), 10, 64); err == nil {
-			return clampSeconds(from)
-		}
-		return defaultGracePeriod
+	written := jsontext.Value(strconv.AppendInt(nil, *current, 10))
+	if c, ok := v.changed[gracePeriodPath]; ok && string(c.To) == string(written) {
+		written = c.From
 	}
-	return clampSeconds(*current)
+	n, err := strconv.ParseInt(string(written), 10, 64)
+	if err != nil {
+		return defaultGracePeriod, null
+	}
+	return clampSeconds(n), written
 }
 
 // clampSeconds keeps an owner's number of seconds from overflowing a duration.
@@ -83,28 +88,18 @@ func clampSeconds(n int64) time.Duration {
 	return time.Duration(min(max(n, 0), int64(1000*24*time.Hour/time.Second))) * time.Second
 }
 
-func (v *view) setGracePeriod(original, granted time.Duration, to *edits) {
-	current := v.pod.Spec.TerminationGracePeriodSeconds
-	if granted == original {
-		return
-	}
-	value := secondsValue(granted)
-	if current == nil {
+func (v *view) setGracePeriod(written jsontext.Value, granted time.Duration, to *edits) {
+	value := jsontext.Value(strconv.AppendInt(nil, wholeSeconds(granted), 10))
+	to.record(gracePeriodPath, written, value)
+	switch current := v.pod.Spec.TerminationGracePeriodSeconds; {
+	case current == nil:
 		to.add("/spec/terminationGracePeriodSeconds", value)
-		to.record(gracePeriodPath, null, value)
-		return
-	}
-	to.record(gracePeriodPath, secondsValue(original), value)
-	if *current != wholeSeconds(granted) {
+	case *current != wholeSeconds(granted):
 		to.replace("/spec/terminationGracePeriodSeconds", value)
 	}
 }
 
 func wholeSeconds(d time.Duration) int64 { return int64(d / time.Second) }
-
-func secondsValue(d time.Duration) jsontext.Value {
-	return strconv.AppendInt(nil, wholeSeconds(d), 10)
-}
 
 // sleeper is an app container without a preStop hook of its own.
 type sleeper struct {
