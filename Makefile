@@ -22,7 +22,7 @@ help: ## list the targets
 .PHONY: demo
 demo: ## show an injection, offline within a minute and then by a real kube-apiserver
 	@hack/packages demo
-	@go run ./hack/demo
+	@go build -o bin/demo ./hack/demo && exec bin/demo
 
 .PHONY: build
 build: ## build the programs into bin/
