@@ -105,13 +105,16 @@ func (r *reader) scalar(target reflect.Value, path, accepted string, value any) 
 		r.problem(path, "must be %s, got %s", accepted, show(value))
 		return
 	case string:
-		// Quantities of any length are valid, and slow.
+		// What is longer is not worth the work of parsing it.
 		if len(v) > longestScalar && target.Kind() != reflect.String {
 			r.problem(path, "must be %s, got %d characters", accepted, len(v))
 			return
 		}
 	}
 	text, err := json.Marshal(value)
+	if err == nil && target.Type() == reflect.TypeFor[resource.Quantity]() {
+		_, err = ParseQuantity(strings.Trim(string(text), `"`))
+	}
 	if err == nil {
 		err = json.Unmarshal(text, target.Addr().Interface())
 	}

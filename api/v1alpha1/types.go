@@ -41,7 +41,7 @@ type InjectorConfig struct {
 	// KubernetesVersion is the cluster's version, as "1.37" (a leading "v" and a
 	// patch number are accepted). It decides what mode `auto` means and whether
 	// the preStop `sleep` action exists. The chart fills it in from the cluster.
-	// Empty: a version with both.
+	// Without it: a version with both.
 	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
 	// Images of the two containers that are added to a pod.
 	Images Images `json:"images,omitzero"`
@@ -76,8 +76,10 @@ type OptIn struct {
 type Images struct {
 	// Init is the image of the pillion-init container. It also carries
 	// pillion-proxy, which is copied from it beside Envoy.
+	// Default: pillion-mesh/pillion-init:0.1.0.
 	Init string `json:"init,omitempty"`
 	// Envoy is any image with an `envoy` binary in its PATH, distroless too.
+	// Default: envoyproxy/envoy:distroless-v1.40.0.
 	Envoy string `json:"envoy,omitempty"`
 	// PullPolicy of both: Always, IfNotPresent or Never. Default: IfNotPresent.
 	PullPolicy string `json:"pullPolicy,omitempty"`
@@ -85,9 +87,9 @@ type Images struct {
 
 // Identity is a numeric user and group.
 type Identity struct {
-	// UID of the envoy container's process. Default: 15033.
+	// UID of the envoy container's process, never root's. Default: 15033.
 	UID int64 `json:"uid,omitempty"`
-	// GID of the envoy container's process. Default: 15033.
+	// GID of the envoy container's process, never root's. Default: 15033.
 	GID int64 `json:"gid,omitempty"`
 }
 
@@ -107,7 +109,7 @@ type Ports struct {
 
 // NamespaceSettings are Settings for namespaces.
 type NamespaceSettings struct {
-	// Match is a namespace's name or a glob (`*`, `?`).
+	// Match is a namespace's name or a glob (`*`, `?`). Required.
 	Match string `json:"match"`
 
 	Settings `json:",inline"`
@@ -116,10 +118,16 @@ type NamespaceSettings struct {
 // Settings can be given for the cluster and for namespaces; most of them by
 // annotation on a pod as well.
 type Settings struct {
-	Sidecar   SidecarSettings   `json:"sidecar,omitzero"`
-	Redirect  RedirectSettings  `json:"redirect,omitzero"`
+	// Sidecar is about the containers that are added.
+	Sidecar SidecarSettings `json:"sidecar,omitzero"`
+	// Redirect says which TCP traffic goes through Envoy: all, but for what is
+	// listed in it. UDP is never redirected.
+	Redirect RedirectSettings `json:"redirect,omitzero"`
+	// Lifecycle is about start and stop. All durations are in whole seconds, as 30s
+	// or 1m30s, and at most 1h.
 	Lifecycle LifecycleSettings `json:"lifecycle,omitzero"`
-	Envoy     EnvoySettings     `json:"envoy,omitzero"`
+	// Envoy is about the proxy process.
+	Envoy EnvoySettings `json:"envoy,omitzero"`
 }
 
 // SidecarMode says which kind of container Envoy runs in.
@@ -136,7 +144,9 @@ const (
 
 // SidecarSettings are about the containers that are added.
 type SidecarSettings struct {
-	// Mode is auto, native or classic. Default: auto.
+	// Mode is native (an init container with restartPolicy Always), classic (the
+	// first of the app containers), or auto: native where Kubernetes has it (1.29 or
+	// newer), classic elsewhere. Default: auto.
 	Mode *SidecarMode `json:"mode,omitempty"`
 	// Resources of the envoy container, each value on its own.
 	Resources Resources `json:"resources,omitzero"`
@@ -154,7 +164,9 @@ type Resources struct {
 
 // ResourceValues are quantities in Kubernetes' notation, like 100m and 128Mi.
 type ResourceValues struct {
-	CPU    *resource.Quantity `json:"cpu,omitempty"`
+	// CPU in cores, as 100m or 2.
+	CPU *resource.Quantity `json:"cpu,omitempty"`
+	// Memory in bytes, as 128Mi.
 	Memory *resource.Quantity `json:"memory,omitempty"`
 }
 
@@ -199,17 +211,18 @@ type RedirectSettings struct {
 type DirectionSettings struct {
 	// ReservedPorts bypass Envoy. Lists of several levels are joined.
 	ReservedPorts []ReservedPort `json:"reservedPorts,omitempty"`
-	// UnreservedPorts take back what a level below (or the well-known list)
-	// reserved: a port as 9092, a range as "7000-7001". Exactly a port or range
-	// that is reserved there; anything else is an error.
+	// UnreservedPorts take back what the well-known list reserves, or in
+	// namespaces[] what the configuration itself does: a port as 9092, a range as
+	// "20000-20010". Exactly a port or range that is reserved there; anything else
+	// is an error.
 	UnreservedPorts []intstr.IntOrString `json:"unreservedPorts,omitempty"`
 }
 
 // ReservedPort is a port on which something else than HTTP is spoken.
 type ReservedPort struct {
-	// Port is a number as 3306, or a range as "7000-7001".
+	// Port is a number as 3306, or a range as "7000-7001". Required.
 	Port intstr.IntOrString `json:"port"`
-	// Protocol is the name of what is spoken there, as "MySQL".
+	// Protocol is the name of what is spoken there, as "MySQL". Required.
 	Protocol string `json:"protocol,omitempty"`
 	// Reason says why it cannot go through Envoy. Shown wherever the port is.
 	Reason string `json:"reason,omitempty"`
@@ -264,13 +277,18 @@ type LifecycleSettings struct {
 	// It ends early once no inbound connection is active. Default: 20s.
 	DrainTime *metav1.Duration `json:"drainTime,omitempty"`
 	// StartTimeout bounds the time from the envoy container's start to its being
-	// ready; a pod that exceeds it fails with the reason. Default: 60s.
+	// ready; a pod that exceeds it fails with the reason. Default: 1m.
 	StartTimeout *metav1.Duration `json:"startTimeout,omitempty"`
-	// GracePeriod is Raise (the default) or Warn.
+	// GracePeriod says what to do when terminationGracePeriodSeconds is too short for
+	// the shutdown schedule: Raise it (the default) and record the old value, or Warn.
 	GracePeriod *GracePeriodPolicy `json:"gracePeriod,omitempty"`
-	// AppPreStop is Sleep (the default) or None.
+	// AppPreStop is what an app container without a preStop hook gets: Sleep (the
+	// default) for preDrainDelay plus drainTime, so that the app does not stop while
+	// clients still come, or None.
 	AppPreStop *AppPreStopPolicy `json:"appPreStop,omitempty"`
-	// Probes is Direct (the default) or ThroughEnvoy.
+	// Probes is Direct (the default), which leads the app's network probes around
+	// Envoy, so that a dead app fails its probe and a busy one is not failed by load
+	// shedding; or ThroughEnvoy, which leaves them as they are.
 	Probes *ProbePolicy `json:"probes,omitempty"`
 }
 
@@ -282,7 +300,8 @@ type EnvoySettings struct {
 	// Concurrency is the number of worker threads. 0, the default, takes it from
 	// the container's CPU limit or else its request, never from the node's cores.
 	Concurrency *int32 `json:"concurrency,omitempty"`
-	// ExtraArgs are appended to Envoy's command line, one argument each.
+	// ExtraArgs are appended to Envoy's command line, one argument each. What
+	// Pillion sets itself cannot be set again.
 	ExtraArgs []string `json:"extraArgs,omitzero"`
 }
 
@@ -302,24 +321,28 @@ type Bounds struct {
 	CPU QuantityBounds `json:"cpu,omitzero"`
 	// Memory of requests and limits. Default: 32Mi to 4Gi.
 	Memory QuantityBounds `json:"memory,omitzero"`
-	// PreDrainDelay. Default: 0s to 5m.
+	// PreDrainDelay that owners may ask for. Default: 0s to 5m.
 	PreDrainDelay DurationBounds `json:"preDrainDelay,omitzero"`
-	// DrainTime. Default: 1s to 10m.
+	// DrainTime that owners may ask for. Default: 1s to 10m.
 	DrainTime DurationBounds `json:"drainTime,omitzero"`
-	// StartTimeout. Default: 1s to 10m.
+	// StartTimeout that owners may ask for. Default: 1s to 10m.
 	StartTimeout DurationBounds `json:"startTimeout,omitzero"`
-	// MaxConcurrency. Default: 16.
+	// MaxConcurrency that owners may ask for. Default: 16.
 	MaxConcurrency int32 `json:"maxConcurrency,omitempty"`
 }
 
 // QuantityBounds are inclusive.
 type QuantityBounds struct {
+	// Min is the least that is accepted.
 	Min *resource.Quantity `json:"min,omitempty"`
+	// Max is the most that is accepted.
 	Max *resource.Quantity `json:"max,omitempty"`
 }
 
 // DurationBounds are inclusive.
 type DurationBounds struct {
+	// Min is the least that is accepted.
 	Min *metav1.Duration `json:"min,omitempty"`
+	// Max is the most that is accepted.
 	Max *metav1.Duration `json:"max,omitempty"`
 }

@@ -58,8 +58,10 @@ func validateGlob(glob string, path *field.Path) field.ErrorList {
 
 func validVersion(version string) bool {
 	// Clouds write "v1.37.2-gke.100" and "1.37+".
-	return version == "" || regexp.MustCompile(VersionPattern).MatchString(version)
+	return version == "" || versionPattern.MatchString(version)
 }
+
+var versionPattern = regexp.MustCompile(VersionPattern)
 
 // VersionPattern is what kubernetesVersion has to look like.
 const VersionPattern = `^v?1\.[1-9][0-9]{0,2}([.+-][0-9A-Za-z.+-]{0,60})?$`
@@ -129,12 +131,13 @@ const AllAnnotations = "*"
 // there are, the injector knows: see injector.Annotations.
 const AnnotationNamePattern = `^[a-z][a-z0-9-]{0,61}[a-z0-9]$`
 
+var annotationName = regexp.MustCompile(AnnotationNamePattern)
+
 func validateAnnotations(policy *AnnotationPolicy, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	name := regexp.MustCompile(AnnotationNamePattern)
 	for n, allowed := range policy.Allowed {
 		at := path.Child("allowed").Index(n)
-		if allowed != AllAnnotations && !name.MatchString(allowed) {
+		if allowed != AllAnnotations && !annotationName.MatchString(allowed) {
 			errs = append(errs, field.Invalid(at, allowed, "must be an annotation's name without "+Group+"/, as log-level, or *"))
 		}
 		if slices.Contains(policy.Allowed[:n], allowed) {

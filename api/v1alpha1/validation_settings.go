@@ -3,7 +3,6 @@ package v1alpha1
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -90,12 +89,8 @@ func validateRedirect(redirect *RedirectSettings, path *field.Path) field.ErrorL
 }
 
 func validateCIDR(text string, path *field.Path) field.ErrorList {
-	prefix, err := netip.ParsePrefix(text)
-	if err != nil || prefix.Addr().Is4In6() {
-		return field.ErrorList{field.Invalid(path, text, "must be a CIDR as 10.1.0.0/16 or fd00::/8")}
-	}
-	if masked := prefix.Masked(); masked != prefix {
-		return field.ErrorList{field.Invalid(path, text, fmt.Sprintf("has bits set behind its length; did you mean %s?", masked))}
+	if _, err := iptables.ParsePrefix(text); err != nil {
+		return field.ErrorList{field.Invalid(path, text, err.Error())}
 	}
 	return nil
 }

@@ -20,9 +20,9 @@ func WellKnownReservedPorts() []ReservedPort {
 	// whether it speaks HTTP, and the client for the server.
 	const greets = "the server speaks first, so client and proxy would wait for each other"
 	// The client's first bytes are no HTTP, and TLS, if any, starts later.
-	const own = "a protocol of its own: Envoy could only pass its bytes on, and would cut its long connections when it drains"
+	const own = "a protocol of its own: Envoy could only pass its bytes on, and would cut its connections when it drains"
 	const peers = "members of a cluster talk to each other under their own addresses and certificates, also while the pod starts and stops"
-	const redirects = "the server tells clients which members to connect to, over long connections in a protocol of its own"
+	const redirects = "the servers tell clients which of them to connect to, by addresses that Envoy cannot know"
 	const lines = "a one-way stream of values, not requests: nothing is answered"
 	ports := [...]struct {
 		port             int32
@@ -37,15 +37,15 @@ func WellKnownReservedPorts() []ReservedPort {
 		{143, "IMAP", greets},
 		{389, "LDAP", own},
 		{445, "SMB", own},
-		{465, "SMTP over TLS", greets},
+		{465, "SMTP over TLS", own},
 		{514, "syslog over TCP", lines},
 		{587, "SMTP submission", greets},
 		{636, "LDAP over TLS", own},
 		{873, "rsync", greets},
-		{993, "IMAP over TLS", greets},
-		{995, "POP3 over TLS", greets},
+		{993, "IMAP over TLS", own},
+		{995, "POP3 over TLS", own},
 		{1433, "Microsoft SQL Server", own},
-		{1521, "Oracle Database", redirects},
+		{1521, "Oracle Database", own},
 		{1883, "MQTT", own},
 		{2003, "Graphite, plain text", lines},
 		{2004, "Graphite, pickle", lines},
@@ -65,7 +65,7 @@ func WellKnownReservedPorts() []ReservedPort {
 		{5671, "AMQP over TLS", own},
 		{5672, "AMQP", own},
 		{6222, "NATS, between servers", peers},
-		{6379, "Redis", redirects},
+		{6379, "Redis", own},
 		{6432, "PgBouncer", own},
 		{6514, "syslog over TLS", lines},
 		{6650, "Pulsar", redirects},
@@ -76,7 +76,7 @@ func WellKnownReservedPorts() []ReservedPort {
 		{6939, "Temporal worker membership (TChannel)", peers},
 		{7000, "Cassandra, between nodes", peers},
 		{7001, "Cassandra, between nodes over TLS", peers},
-		{7687, "Neo4j Bolt", redirects},
+		{7687, "Neo4j Bolt", own},
 		{7933, "Cadence frontend (TChannel)", own},
 		{7934, "Cadence history (TChannel)", peers},
 		{7935, "Cadence matching (TChannel)", peers},
@@ -101,7 +101,7 @@ func WellKnownReservedPorts() []ReservedPort {
 		{27017, "MongoDB", redirects},
 		{27018, "MongoDB shard", redirects},
 		{27019, "MongoDB config server", redirects},
-		{33060, "MySQL X Protocol", greets},
+		{33060, "MySQL X Protocol", own},
 	}
 	list := make([]ReservedPort, len(ports))
 	for i, p := range ports {

@@ -1,0 +1,86 @@
+// Command gen writes what is generated from the types of api/v1alpha1, their
+// comments and their defaults:
+//
+//	gen          writes the generated files; it runs in hack/gen
+//	gen schema   prints the JSON schema of InjectorConfig
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/pillion-mesh/pillion/hack/gen/fields"
+	"github.com/pillion-mesh/pillion/hack/gen/reference"
+	"github.com/pillion-mesh/pillion/hack/gen/schema"
+)
+
+//go:generate go run .
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "gen:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	switch {
+	case len(args) == 0:
+		return write("../..")
+	case len(args) == 1 && args[0] == "schema":
+		return printSchema()
+	}
+	return fmt.Errorf("%q is not known; accepted is schema, or nothing", args)
+}
+
+func printSchema() error {
+	document, err := schema.InjectorConfig()
+	if err != nil {
+		return err
+	}
+	document["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	document["title"] = "Pillion's InjectorConfig"
+	text, err := json.MarshalIndent(document, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing the schema: %w", err)
+	}
+	fmt.Println(string(text))
+	return nil
+}
+
+// write brings the generated files of the repository at root up to date.
+func write(root string) error {
+	files, err := generate(root)
+	if err != nil {
+		return err
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(root, name), content, 0o644); err != nil {
+			return fmt.Errorf("writing a generated file: %w", err)
+		}
+	}
+	return nil
+}
+
+// generate returns the generated files by their paths in the repository.
+func generate(root string) (map[string][]byte, error) {
+	source, err := os.ReadFile(filepath.Join(root, "api/v1alpha1/types.go"))
+	if err != nil {
+		return nil, fmt.Errorf("reading the types: %w", err)
+	}
+	// Not v1alpha1.Fields: that is what the last run wrote.
+	list, err := fields.List(source)
+	if err != nil {
+		return nil, err
+	}
+	table, err := fields.Source(list)
+	if err != nil {
+		return nil, err
+	}
+	return map[string][]byte{
+		"api/v1alpha1/zz_generated_fields.go": table,
+		"docs/reference/config.md":            reference.Config(list),
+	}, nil
+}
