@@ -128,6 +128,7 @@ func TestReadErrors(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{
 		{"not UTF-8", "a: \xff", "f: is not UTF-8 text"},
 		{"two documents without a separator", "a: b\n...\n---x: 1\n", "f:"},
+		{"a label that is not text", "kind: Service\nmetadata: {labels: {a: true}}\n", "f:2: the value of a in labels has to be text, and true without quotes is not"},
 		{"a number as a name", "kind: Pod\nmetadata: {name: 5}\n", "f:1: this is not a Kubernetes object"},
 		{"JSON with an end missing", "{\"kind\": \"Pod\",\n\"x\": [\n", "f:2: the YAML cannot be read"},
 	} {

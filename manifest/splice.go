@@ -16,8 +16,10 @@ type splicer struct {
 	text  string
 	lines []string
 	// starts are the lines' offsets, and one more at the end of the text.
-	starts  []int
-	layout  layout
+	starts []int
+	layout layout
+	// between says that empty lines above something belong to nothing.
+	between bool
 	newline string
 	edits   []edit
 }
@@ -31,8 +33,8 @@ type edit struct {
 // spot is where something begins: a line from 0, and a column from 0 in characters.
 type spot struct{ line, column int }
 
-func newSplicer(text string, t *tree) *splicer {
-	s := &splicer{tree: t, text: text, newline: "\n", layout: layoutOf(t.root)}
+func newSplicer(text string, t *tree, between bool) *splicer {
+	s := &splicer{tree: t, text: text, newline: "\n", layout: layoutOf(t.root), between: between}
 	if strings.Contains(text, "\r\n") {
 		s.newline = "\r\n"
 	}
@@ -325,13 +327,19 @@ func (s *splicer) dash(list, item *yaml.Node) (spot, bool) {
 // begins there: without empty lines, and without comments that are no deeper.
 func (s *splicer) contentEnd(next spot) int {
 	line := next.line - 1
-	for line >= 0 && (s.isComment(line, next.column) || slices.Contains([]string{"", "..."}, strings.TrimSpace(s.lines[line]))) {
+	for line >= 0 && (s.isComment(line, next.column) || s.isBetween(line)) {
 		line--
 	}
 	if line < 0 {
 		return 0
 	}
 	return s.starts[line] + len(strings.TrimRight(s.lines[line], "\r\n"))
+}
+
+// isBetween says whether a line is empty, or the end of the document.
+func (s *splicer) isBetween(line int) bool {
+	text := strings.TrimSpace(s.lines[line])
+	return text == "..." || (text == "" && s.between)
 }
 
 // isComment says whether a line is a comment that is not deeper than a column.

@@ -38,11 +38,13 @@ func (d *Document) Text() (string, error) {
 	if d.json {
 		return d.jsonText(root, want)
 	}
-	s := newSplicer(d.text, t)
-	if text, ok := s.splice(); ok && means(text, want) {
-		return text, nil
+	// Empty lines mostly stand between things, and sometimes belong to the text above.
+	for _, between := range []bool{true, false} {
+		if text, ok := newSplicer(d.text, t, between).splice(); ok && means(text, want) {
+			return text, nil
+		}
 	}
-	text, err := encode(root, s.layout)
+	text, err := encode(root, layoutOf(d.root))
 	if err != nil {
 		return "", fmt.Errorf("%s: writing the document: %w", d.place(nil), err)
 	}
