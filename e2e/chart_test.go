@@ -20,16 +20,23 @@ import (
 
 var update = flag.Bool("update", false, "write the golden renderings anew")
 
-// render renders the chart with values as YAML, in the namespace of these tests.
+// render renders the chart with values as YAML.
 func render(t *testing.T, values string) (*release.Release, error) {
 	t.Helper()
-	options := release.Options{
-		Helm: world.helmProgram, Chart: chartFolder, Name: "pillion", Namespace: ownNamespace, KubeVersion: "1.37",
-	}
-	if err := yaml.Unmarshal([]byte(values), &options.Values); err != nil {
+	var given map[string]any
+	if err := yaml.Unmarshal([]byte(values), &given); err != nil {
 		t.Fatal(err)
 	}
-	return release.Render(t.Context(), options)
+	return renderValues(t, given)
+}
+
+// renderValues renders the chart as it is in the namespace of these tests.
+func renderValues(t *testing.T, values map[string]any) (*release.Release, error) {
+	t.Helper()
+	noteInputs(t)
+	return release.Render(t.Context(), release.Options{
+		Helm: world.helmProgram, Chart: chartFolder, Name: "pillion", Namespace: ownNamespace, KubeVersion: "1.37", Values: values,
+	})
 }
 
 func mustRender(t *testing.T, values string) *release.Release {

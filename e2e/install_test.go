@@ -77,9 +77,7 @@ func renderForLoopback(t *testing.T, values map[string]any) *release.Release {
 	webhook["extraArgs"] = []any{"--host=localhost"}
 	merged := map[string]any{"webhook": webhook}
 	maps.Copy(merged, values)
-	rendered, err := release.Render(t.Context(), release.Options{
-		Helm: world.helmProgram, Chart: chartFolder, Name: "pillion", Namespace: ownNamespace, KubeVersion: "1.37", Values: merged,
-	})
+	rendered, err := renderValues(t, merged)
 	if err != nil {
 		t.Fatal(err)
 	}

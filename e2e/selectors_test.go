@@ -28,7 +28,9 @@ import (
 
 var selectorsSeed = flag.Uint64("selectors.seed", 0, "seed of the random pods and namespaces; 0 takes one from the clock")
 
-const podsPerProperty = 150
+// podsPerPhase is enough for each of the selectors and conditions to be missed, were
+// it missing; they take a second or two.
+const podsPerPhase = 400
 
 // labelValues hold the opt-in value, what nearly is it, and what means no.
 var labelValues = [...]string{"true", "True", "TRUE", "yes", "enabled", "", "1", "t", "false", "False", "no", "off", "0", "disabled"}
@@ -172,7 +174,7 @@ func TestSelectorsAgreeWithDecide(t *testing.T) {
 	installed := install(t, map[string]any{"injector": map[string]any{"excludedNamespaces": g.excluded}})
 
 	seen := map[string]int{}
-	for i := range podsPerProperty {
+	for i := range podsPerPhase {
 		pod := g.pod(i)
 		want := expected(t, installed.injector, pod, g.namespaces[pod.Namespace])
 		if got, err := outcome(t, c, pod); got != want.Decision.Verdict {
@@ -184,7 +186,7 @@ func TestSelectorsAgreeWithDecide(t *testing.T) {
 	t.Logf("reasons seen: %v", seen)
 
 	installed.stop(t)
-	for i := range podsPerProperty {
+	for i := range podsPerPhase {
 		pod := g.pod(i)
 		result := expected(t, installed.injector, pod, g.namespaces[pod.Namespace])
 		got, err := outcome(t, c, pod)
