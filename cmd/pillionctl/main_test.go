@@ -184,6 +184,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"why", "-o", ""}, "table\njson\n"},
 		{[]string{"reasons", "PIL01"}, "PIL010\tNotOptedIn\n"},
 		{[]string{"annotations", "log"}, "log-level\n"},
+		{[]string{"config", "explain", "lifecycle.d"}, "lifecycle.drainTime\n"},
 		{[]string{"version", "--color", ""}, "auto\nalways\nnever\n"},
 	} {
 		_, out, _ := call("pillionctl", "", append([]string{"__complete"}, test.args...)...)

@@ -82,17 +82,17 @@ func writePorts(out *bytes.Buffer, ports []portLine) {
 	}
 	for _, g := range order {
 		fmt.Fprintf(out, "  %s, from %s: %s\n", g.direction, g.from, cmp.Or(g.why, "no reason was given"))
-		writeWrapped(out, "    ", members[g])
+		writeWrapped(out, "    ", members[g], "; ")
 	}
 }
 
-// writeWrapped prints a list in lines of a width that a terminal has.
-func writeWrapped(out *bytes.Buffer, indent string, items []string) {
+// writeWrapped prints items in lines of a width that a terminal has.
+func writeWrapped(out *bytes.Buffer, indent string, items []string, between string) {
 	const width = 96
 	line := indent
 	for n, item := range items {
 		if n < len(items)-1 {
-			item += "; "
+			item += between
 		}
 		if len(line)+len(item) > width && line != indent {
 			fmt.Fprintln(out, strings.TrimRight(line, " "))
