@@ -105,6 +105,18 @@ func entries(mapping *yaml.Node) func(yield func(string, *yaml.Node) bool) {
 	}
 }
 
+// undescribed are the paths of fields that nobody explains.
+func undescribed(fields []field) []string {
+	var paths []string
+	for _, f := range fields {
+		if strings.TrimSpace(f.doc) == "" {
+			paths = append(paths, f.path)
+		}
+		paths = append(paths, undescribed(f.fields)...)
+	}
+	return paths
+}
+
 // valuesYAML is the whole of values.yaml.
 func valuesYAML(fields []field) []byte {
 	var out bytes.Buffer

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 //go:generate go run . ../../../charts/pillion
@@ -45,6 +46,10 @@ func generate(folder string) (map[string][]byte, error) {
 	fields, err := fieldsOf(schema, defaults())
 	if err != nil {
 		return nil, err
+	}
+	// Run in another folder, it would not find the comments.
+	if bare := undescribed(fields); len(bare) > 0 {
+		return nil, fmt.Errorf("no comment found for %s: describe it in values.go, and run `go generate ./hack/gen/chart`", strings.Join(bare, ", "))
 	}
 	page, err := os.ReadFile(filepath.Join(folder, "README.md"))
 	if err != nil {
