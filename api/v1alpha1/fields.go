@@ -63,4 +63,4 @@ func Explain(path string) ([]Field, error) {
 // bare is a path without the brackets of its lists.
 func bare(path string) string { return brackets.ReplaceAllString(path, "") }
 
-var brackets = regexp.MustCompile(`\[[^\]]*\]?`)
+var brackets = regexp.MustCompile(`\[[^\]]*\]`)

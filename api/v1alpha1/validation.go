@@ -203,7 +203,7 @@ func validateDuration(d *metav1.Duration, path *field.Path) field.ErrorList {
 		return nil
 	}
 	if d.Duration < 0 || d.Duration > MaxDuration || d.Duration%wholeSeconds != 0 {
-		return field.ErrorList{field.Invalid(path, d.Duration.String(), fmt.Sprintf("must be in whole seconds, from 0s to %s", MaxDuration))}
+		return field.ErrorList{field.Invalid(path, d.Duration.String(), "must be in whole seconds, from 0s to "+strings.TrimSuffix(MaxDuration.String(), "0m0s"))}
 	}
 	return nil
 }

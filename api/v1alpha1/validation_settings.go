@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pillion-mesh/pillion/iptables"
@@ -102,6 +103,8 @@ func validateDirection(direction *DirectionSettings, path *field.Path) field.Err
 		entry, at := &direction.ReservedPorts[n], path.Child("reservedPorts").Index(n)
 		ports, err := parsePorts(entry.Port)
 		switch {
+		case entry.Port == intstr.FromInt32(0):
+			errs = append(errs, field.Required(at.Child("port"), `a port as 3306 or a range as "7000-7001"`))
 		case err != nil:
 			errs = append(errs, field.Invalid(at.Child("port"), entry.Port.String(), err.Error()))
 		case seen[ports]:
