@@ -34,9 +34,13 @@ type ControlPlane struct {
 	environment *envtest.Environment
 }
 
-// Start starts both and returns when the API server answers. Whatever happens,
-// nothing goes on running after an error.
-func Start(ctx context.Context) (*ControlPlane, error) {
+// Flag is one of kube-apiserver's, as {"audit-log-path", FILE}.
+type Flag struct{ Name, Value string }
+
+// Start starts both, kube-apiserver with these flags beside those that it needs,
+// and returns when it answers. Whatever happens, nothing goes on running after an
+// error.
+func Start(ctx context.Context, flags ...Flag) (*ControlPlane, error) {
 	programs, err := Find(ctx)
 	if err != nil {
 		return nil, err
@@ -45,7 +49,11 @@ func Start(ctx context.Context) (*ControlPlane, error) {
 		ControlPlaneStartTimeout: patience,
 		ControlPlaneStopTimeout:  patience,
 	}
-	environment.ControlPlane.GetAPIServer().Path = programs.APIServer
+	apiServer := environment.ControlPlane.GetAPIServer()
+	apiServer.Path = programs.APIServer
+	for _, flag := range flags {
+		apiServer.Configure().Append(flag.Name, flag.Value)
+	}
 	environment.ControlPlane.Etcd = &envtest.Etcd{Path: programs.Etcd}
 	config, err := environment.Start()
 	if err != nil {
