@@ -32,6 +32,8 @@ const (
 type installation struct {
 	release *release.Release
 	webhook *release.Webhook
+	// folder holds what the Deployment mounts: config/config.yaml and tls/.
+	folder string
 	// injector has the same configuration as the webhook.
 	injector *injector.Injector
 }
@@ -49,11 +51,12 @@ func install(t *testing.T, values map[string]any) *installation {
 	}
 	t.Cleanup(func() { uninstall(t, c, rendered) })
 
-	webhook, err := rendered.StartWebhook(t.Context(), world.webhookProgram, t.TempDir(), t.Output())
+	installed := &installation{release: rendered, folder: t.TempDir()}
+	webhook, err := rendered.StartWebhook(t.Context(), world.webhookProgram, installed.folder, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
-	installed := &installation{release: rendered, webhook: webhook}
+	installed.webhook = webhook
 	t.Cleanup(func() { installed.stop(t) })
 	if err := rendered.TrustCA(t.Context(), c, webhook.CA); err != nil {
 		t.Fatal(err)

@@ -20,9 +20,14 @@ import (
 // world is what all tests share; TestMain sets it and nobody changes it.
 var world struct {
 	plane *controlplane.ControlPlane
-	// helmProgram and webhookProgram are paths.
-	helmProgram, webhookProgram string
+	// helmProgram, webhookProgram and auditLog are paths; kube-apiserver logs there
+	// what happens to pods.
+	helmProgram, webhookProgram, auditLog string
 }
+
+// auditPolicy makes kube-apiserver log the creation of pods.
+const auditPolicy = `{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+	"rules": [{"level": "Metadata", "verbs": ["create"], "resources": [{"resources": ["pods"]}]}, {"level": "None"}]}`
 
 func TestMain(m *testing.M) {
 	status, err := run(m)
@@ -41,19 +46,23 @@ func run(m *testing.M) (status int, err error) {
 	}
 	folder, err := os.MkdirTemp("", "pillion-e2e-")
 	if err != nil {
-		return 1, fmt.Errorf("making a folder for the webhook's program: %w", err)
+		return 1, fmt.Errorf("making a folder for the webhook's program and the audit log: %w", err)
 	}
 	defer os.RemoveAll(folder)
 	webhook := filepath.Join(folder, "pillion-webhook")
 	if output, err := exec.CommandContext(ctx, "go", "build", "-o", webhook, "../cmd/pillion-webhook").CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("building the webhook: %w\n%s", err, output)
 	}
-	plane, err := controlplane.Start(ctx)
+	policy, auditLog := filepath.Join(folder, "audit-policy.json"), filepath.Join(folder, "audit.log")
+	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
+		return 1, fmt.Errorf("writing the audit policy: %w", err)
+	}
+	plane, err := controlplane.Start(ctx, controlplane.Flag{Name: "audit-policy-file", Value: policy}, controlplane.Flag{Name: "audit-log-path", Value: auditLog})
 	if err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, plane.Stop()) }()
-	world.plane, world.helmProgram, world.webhookProgram = plane, programs.Helm, webhook
+	world.plane, world.helmProgram, world.webhookProgram, world.auditLog = plane, programs.Helm, webhook, auditLog
 	return m.Run(), nil
 }
 
