@@ -48,52 +48,58 @@ func mustRender(t *testing.T, values string) *release.Release {
 	return rendered
 }
 
-// valuesFiles are testdata/chart/NAME.values.yaml; NAME.golden.yaml is what they render to.
-func valuesFiles(t *testing.T, test func(t *testing.T, golden, values string)) {
+// valuesFile is testdata/chart/NAME.values.yaml; golden is what it renders to.
+type valuesFile struct{ name, golden, values string }
+
+func valuesFiles(t *testing.T) []valuesFile {
 	t.Helper()
-	files, err := filepath.Glob("testdata/chart/*.values.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("finding the values files: %q, %v", files, err)
+	paths, err := filepath.Glob("testdata/chart/*.values.yaml")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("finding the values files: %q, %v", paths, err)
 	}
-	for _, file := range files {
-		stem := strings.TrimSuffix(file, ".values.yaml")
-		t.Run(filepath.Base(stem), func(t *testing.T) {
-			values, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			test(t, stem+".golden.yaml", string(values))
-		})
+	var files []valuesFile
+	for _, path := range paths {
+		values, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stem := strings.TrimSuffix(path, ".values.yaml")
+		files = append(files, valuesFile{filepath.Base(stem), stem + ".golden.yaml", string(values)})
 	}
+	return files
 }
 
 // TestChartRendering compares with renderings that were read by a person.
 func TestChartRendering(t *testing.T) {
-	valuesFiles(t, func(t *testing.T, golden, values string) {
-		text := mustRender(t, values).Text
-		if *update {
-			if err := os.WriteFile(golden, text, 0o644); err != nil {
+	for _, file := range valuesFiles(t) {
+		t.Run(file.name, func(t *testing.T) {
+			text := mustRender(t, file.values).Text
+			if *update {
+				if err := os.WriteFile(file.golden, text, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file.golden)
+			if err != nil {
 				t.Fatal(err)
 			}
-		}
-		want, err := os.ReadFile(golden)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), string(text)); diff != "" {
-			t.Errorf("%s (-want +got; if the change is meant, run with -update and read the diff):\n%s", golden, diff)
-		}
-	})
+			if diff := cmp.Diff(string(want), string(text)); diff != "" {
+				t.Errorf("%s (-want +got; if the change is meant, run with -update and read the diff):\n%s", file.golden, diff)
+			}
+		})
+	}
 }
 
 // TestChartNeverRendersTheCABundle: a CA bundle in the chart would be written over
 // whatever made the certificate, at every upgrade.
 func TestChartNeverRendersTheCABundle(t *testing.T) {
-	valuesFiles(t, func(t *testing.T, _, values string) {
-		if text := mustRender(t, values).Text; bytes.Contains(bytes.ToLower(text), []byte("cabundle")) {
-			t.Errorf("the rendering contains a caBundle:\n%s", text)
-		}
-	})
+	for _, file := range valuesFiles(t) {
+		t.Run(file.name, func(t *testing.T) {
+			if text := mustRender(t, file.values).Text; bytes.Contains(bytes.ToLower(text), []byte("cabundle")) {
+				t.Errorf("the rendering contains a caBundle:\n%s", text)
+			}
+		})
+	}
 }
 
 // TestChartConfigIsAnInjectorConfig: the document in the ConfigMap is one that the
@@ -123,7 +129,9 @@ func TestChartConfigIsAnInjectorConfig(t *testing.T) {
 			}
 		})
 	}
-	valuesFiles(t, func(t *testing.T, _, values string) { configOf(t, mustRender(t, values)) })
+	for _, file := range valuesFiles(t) {
+		t.Run(file.name, func(t *testing.T) { configOf(t, mustRender(t, file.values)) })
+	}
 }
 
 func configOf(t *testing.T, rendered *release.Release) *v1alpha1.InjectorConfig {
@@ -174,16 +182,18 @@ func TestChartRefusesWrongValues(t *testing.T) {
 func TestChartIsAccepted(t *testing.T) {
 	c := apiServer(t)
 	ensureNamespace(t, c, ownNamespace)
-	valuesFiles(t, func(t *testing.T, _, values string) {
-		rendered := mustRender(t, values)
-		for _, object := range rendered.Objects {
-			// Apply refuses unknown fields by itself.
-			err := c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object.DeepCopy()), release.FieldOwner, client.DryRunAll)
-			if err != nil {
-				t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), err)
+	for _, file := range valuesFiles(t) {
+		t.Run(file.name, func(t *testing.T) {
+			rendered := mustRender(t, file.values)
+			for _, object := range rendered.Objects {
+				// Apply refuses unknown fields by itself.
+				err := c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object.DeepCopy()), release.FieldOwner, client.DryRunAll)
+				if err != nil {
+					t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), err)
+				}
 			}
-		}
-	})
+		})
+	}
 }
 
 // TestChartUpgradeKeepsTheCABundle: what another hand wrote there survives the next
@@ -220,23 +230,25 @@ func configuration(t *testing.T, c client.Client, r *release.Release) *admission
 func TestChartDeploymentIsRestricted(t *testing.T) {
 	c := apiServer(t)
 	labelNamespace(t, c, "restricted", map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
-	valuesFiles(t, func(t *testing.T, _, values string) {
-		template, _, err := unstructured.NestedMap(mustRender(t, values).Object("Deployment").Object, "spec", "template")
-		if err != nil {
-			t.Fatal(err)
-		}
-		pod := &unstructured.Unstructured{Object: template}
-		pod.SetAPIVersion("v1")
-		pod.SetKind("Pod")
-		pod.SetName("webhook")
-		pod.SetNamespace("restricted")
-		if token, found, _ := unstructured.NestedBool(pod.Object, "spec", "automountServiceAccountToken"); token || !found {
-			t.Error("the pod would get a token")
-		}
-		// It would have to exist.
-		unstructured.RemoveNestedField(pod.Object, "spec", "serviceAccountName")
-		if err := c.Create(t.Context(), pod, client.DryRunAll); err != nil {
-			t.Error(err)
-		}
-	})
+	for _, file := range valuesFiles(t) {
+		t.Run(file.name, func(t *testing.T) {
+			template, _, err := unstructured.NestedMap(mustRender(t, file.values).Object("Deployment").Object, "spec", "template")
+			if err != nil {
+				t.Fatal(err)
+			}
+			pod := &unstructured.Unstructured{Object: template}
+			pod.SetAPIVersion("v1")
+			pod.SetKind("Pod")
+			pod.SetName("webhook")
+			pod.SetNamespace("restricted")
+			if token, found, _ := unstructured.NestedBool(pod.Object, "spec", "automountServiceAccountToken"); token || !found {
+				t.Error("the pod would get a token")
+			}
+			// It would have to exist.
+			unstructured.RemoveNestedField(pod.Object, "spec", "serviceAccountName")
+			if err := c.Create(t.Context(), pod, client.DryRunAll); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }

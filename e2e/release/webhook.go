@@ -36,14 +36,18 @@ type Webhook struct {
 // loopback: processes share their ports, pods do not.
 func Ports() (map[string]any, error) {
 	var ports [2]int
+	var held [2]net.Listener // until both are known, so that they differ
 	for i := range ports {
-		// Both are held until both are known, so that they differ.
 		listener, err := net.Listen("tcp", "localhost:0")
 		if err != nil {
 			return nil, fmt.Errorf("looking for a free port: %w", err)
 		}
-		defer listener.Close()
-		ports[i] = listener.Addr().(*net.TCPAddr).Port
+		held[i], ports[i] = listener, listener.Addr().(*net.TCPAddr).Port
+	}
+	for _, listener := range held {
+		if err := listener.Close(); err != nil {
+			return nil, fmt.Errorf("letting a free port go: %w", err)
+		}
 	}
 	return map[string]any{"port": ports[0], "statusPort": ports[1], "service": map[string]any{"port": ports[0]}}, nil
 }

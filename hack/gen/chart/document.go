@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -180,7 +179,7 @@ func replaceTable(page, table []byte) ([]byte, error) {
 	before, rest, ok := bytes.Cut(page, []byte(begin))
 	_, after, ok2 := bytes.Cut(rest, []byte(end))
 	if !ok || !ok2 {
-		return nil, errors.New("README.md has not both marks that the table of values goes between: " + begin + end)
+		return nil, fmt.Errorf("README.md has not both marks that the table of values goes between: %q and %q", begin, end)
 	}
 	return bytes.Join([][]byte{before, []byte(begin), table, []byte(end), after}, nil), nil
 }
