@@ -142,20 +142,12 @@ func parseConcurrency(i *Injector, s *settings, value string, source Source) err
 func cpuBounds(b *v1alpha1.Bounds) v1alpha1.QuantityBounds    { return b.CPU }
 func memoryBounds(b *v1alpha1.Bounds) v1alpha1.QuantityBounds { return b.Memory }
 
-// longestQuantity bounds the work of parsing one: resource.Quantity takes any
-// number of digits.
-const longestQuantity = 32
-
 func quantity(field func(*settings) *setting[resource.Quantity], bounds func(*v1alpha1.Bounds) v1alpha1.QuantityBounds) func(*Injector, *settings, string, Source) error {
 	return func(i *Injector, s *settings, value string, source Source) error {
 		b := bounds(&i.config.Annotations.Bounds)
-		accepted := fmt.Errorf("must be a quantity from %s to %s", b.Min, b.Max)
-		if len(value) > longestQuantity {
-			return accepted
-		}
-		q, err := resource.ParseQuantity(value)
+		q, err := v1alpha1.ParseQuantity(value)
 		if err != nil || q.Cmp(*b.Min) < 0 || q.Cmp(*b.Max) > 0 {
-			return accepted
+			return fmt.Errorf("must be a quantity from %s to %s", b.Min, b.Max)
 		}
 		*field(s) = setting[resource.Quantity]{q, source}
 		return nil
