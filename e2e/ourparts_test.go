@@ -51,7 +51,8 @@ func checkOnlyOurParts(t *testing.T, plain, meshed *corev1.Pod) injector.Status 
 }
 
 // stored is a pod as kube-apiserver stores it, but for what differs from namespace
-// to namespace and from request to request, and what it computes from resources.
+// to namespace and from request to request, what it computes from resources, and the
+// note in which LimitRanger says what it did when it ran last.
 func stored(t *testing.T, pod *corev1.Pod) object {
 	t.Helper()
 	pod = pod.DeepCopy()
@@ -60,6 +61,7 @@ func stored(t *testing.T, pod *corev1.Pod) object {
 		pod.Name = ""
 	}
 	pod.Status.QOSClass = ""
+	delete(pod.Annotations, "kubernetes.io/limit-ranger")
 	var fields object
 	if err := json.Unmarshal(asJSON(t, pod), &fields); err != nil {
 		t.Fatal(err)
