@@ -1,6 +1,7 @@
 package injector
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -85,7 +86,7 @@ func parseMode(i *Injector, s *settings, value string, source Source) error {
 			return fmt.Errorf("native sidecars need Kubernetes 1.%d and the cluster has %s; use classic or auto", nativeSidecarMinor, i.config.KubernetesVersion)
 		}
 	default:
-		return fmt.Errorf("must be auto, native or classic")
+		return errors.New("must be auto, native or classic")
 	}
 	s.mode = setting[v1alpha1.SidecarMode]{mode, source}
 	return nil

@@ -39,6 +39,7 @@ func TestCases(t *testing.T) {
 }
 
 func runCase(t *testing.T, path string) {
+	t.Helper()
 	archive, err := txtar.ParseFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -106,32 +107,32 @@ func (c *testCase) inject(t *testing.T, pod []byte) (injector.Result, []byte) {
 	return injectWith(t, c.injector, c.namespace, pod)
 }
 
-func injectWith(t testing.TB, i *injector.Injector, ns injector.Namespace, raw []byte) (injector.Result, []byte) {
-	t.Helper()
+func injectWith(tb testing.TB, i *injector.Injector, ns injector.Namespace, raw []byte) (injector.Result, []byte) {
+	tb.Helper()
 	pod, err := injector.DecodePod(raw)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	result := i.Inject(injector.Request{Pod: pod, Namespace: ns, Now: now})
 	if err := injector.CheckPatch(raw, result.Patch); err != nil {
-		t.Fatalf("the self-check refuses the patch: %v", err)
+		tb.Fatalf("the self-check refuses the patch: %v", err)
 	}
-	return result, applyPatch(t, raw, result)
+	return result, applyPatch(tb, raw, result)
 }
 
-func applyPatch(t testing.TB, raw []byte, result injector.Result) []byte {
-	t.Helper()
+func applyPatch(tb testing.TB, raw []byte, result injector.Result) []byte {
+	tb.Helper()
 	encoded, err := injector.AppendPatch(nil, result.Patch)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	patch, err := jsonpatch.DecodePatch(encoded)
 	if err != nil {
-		t.Fatalf("kube-apiserver's engine cannot read the patch %s: %v", encoded, err)
+		tb.Fatalf("kube-apiserver's engine cannot read the patch %s: %v", encoded, err)
 	}
 	injected, err := patch.Apply(raw)
 	if err != nil {
-		t.Fatalf("kube-apiserver's engine cannot apply the patch %s: %v", encoded, err)
+		tb.Fatalf("kube-apiserver's engine cannot apply the patch %s: %v", encoded, err)
 	}
 	return injected
 }

@@ -2,6 +2,7 @@ package injector
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -94,7 +95,7 @@ func (p *place) scan(dec *jsontext.Decoder) error {
 			_, err := dec.ReadToken()
 			return err
 		}
-		token := ""
+		var token string
 		if p.kind == jsontext.KindBeginObject {
 			name, err := dec.ReadToken()
 			if err != nil {
@@ -121,14 +122,14 @@ func (p *place) apply(op jsonpatch.Operation) error {
 	path := tokens(op.Path)
 	for _, token := range path[:len(path)-1] {
 		if p.kind == jsontext.KindBeginArray && p.moved {
-			return fmt.Errorf("it reaches into an array whose elements have moved")
+			return errors.New("it reaches into an array whose elements have moved")
 		}
 		p = p.child(token)
 		if p.kind == 0 {
 			return fmt.Errorf("there is no %q", token)
 		}
 		if p.written {
-			return fmt.Errorf("it reaches into what an earlier operation wrote")
+			return errors.New("it reaches into what an earlier operation wrote")
 		}
 	}
 	last := path[len(path)-1]
@@ -138,7 +139,7 @@ func (p *place) apply(op jsonpatch.Operation) error {
 	case jsontext.KindBeginArray:
 		return p.applyElement(op.Operation, last)
 	default:
-		return fmt.Errorf("what holds it is neither an object nor an array")
+		return errors.New("what holds it is neither an object nor an array")
 	}
 }
 
@@ -152,7 +153,7 @@ func (p *place) applyMember(operation, name string) error {
 	case operation == "remove":
 		member.kind = 0
 	case operation != "replace":
-		return fmt.Errorf("it is none of add, replace and remove")
+		return errors.New("it is none of add, replace and remove")
 	}
 	return nil
 }

@@ -65,6 +65,7 @@ func setProbe(spec map[string]any, port int) {
 }
 
 func converge(t *testing.T, i *injector.Injector, mode v1alpha1.SidecarMode, change func(map[string]any)) {
+	t.Helper()
 	raw := []byte(`{"metadata":{"name":"a","labels":{"service-mesh-enabled":"true"}},"spec":{"restartPolicy":"Always","terminationGracePeriodSeconds":30,
 		"initContainers":[{"name":"migrate"}],"containers":[{"name":"app","livenessProbe":{"httpGet":{"port":8080}}}],"volumes":[{"name":"data"}]}}`)
 	ns := injector.Namespace{Name: "shop"}

@@ -2,18 +2,25 @@ package injector
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 )
 
-// alwaysExcluded namespaces hold what a node needs to come up; a mesh in them
-// could keep the cluster from healing itself.
-var alwaysExcluded = [...]string{"kube-system", "kube-node-lease"}
+// alwaysExcluded says whether a namespace holds what a node needs to come up; a mesh
+// in it could keep the cluster from healing itself.
+func alwaysExcluded(namespace string) bool {
+	return namespace == "kube-system" || namespace == "kube-node-lease"
+}
 
-// optOutWords are values of the opt-in label that plainly mean no.
-var optOutWords = [...]string{"false", "no", "off", "disabled", "0"}
+// meansNo says whether a value of the opt-in label plainly opts out.
+func meansNo(value string) bool {
+	switch strings.ToLower(value) {
+	case "false", "no", "off", "disabled", "0":
+		return true
+	}
+	return false
+}
 
 // mirrorAnnotation marks the API object of a pod that kubelet runs from a file.
 const mirrorAnnotation = "kubernetes.io/config.mirror"
@@ -31,7 +38,7 @@ func (i *Injector) decide(pod *Pod, ns Namespace) (Decision, string) {
 	case !labelled:
 		return skip(ReasonNotOptedIn, "the pod has no label %s", optIn.Label)
 	case value == optIn.Value:
-	case slices.Contains(optOutWords[:], strings.ToLower(value)):
+	case meansNo(value):
 		return skip(ReasonOptedOut, "the pod's label %s is %q", optIn.Label, value)
 	default:
 		return skip(ReasonLabelValue, "the pod's label %s is %q, and only %q opts in", optIn.Label, value, optIn.Value)
@@ -56,7 +63,7 @@ func (i *Injector) decide(pod *Pod, ns Namespace) (Decision, string) {
 
 // excluded says whether a namespace is left alone, and by which pattern.
 func (i *Injector) excluded(namespace string) (string, bool) {
-	if slices.Contains(alwaysExcluded[:], namespace) {
+	if alwaysExcluded(namespace) {
 		return namespace, true
 	}
 	for _, pattern := range i.config.ExcludedNamespaces {

@@ -32,7 +32,7 @@ func (e *edits) record(path string, from, to jsontext.Value) {
 }
 
 // null is what Change.From says where there was nothing.
-var null = jsontext.Value("null")
+func null() jsontext.Value { return jsontext.Value("null") }
 
 // escape makes a key a part of a JSON pointer.
 func escape(key string) string {

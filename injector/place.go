@@ -166,12 +166,13 @@ func (v *view) wantedAnnotations(s *Sidecar) []annotation {
 	from := v.originalAnnotation(evictAnnotation)
 	volumes := BinVolume + "," + RunVolume
 	if from != nil && *from != "" {
-		volumes = *from
+		names := strings.Split(*from, ",")
 		for _, name := range [...]string{BinVolume, RunVolume} {
-			if !slices.Contains(strings.Split(*from, ","), name) {
-				volumes += "," + name
+			if !slices.Contains(names, name) {
+				names = append(names, name)
 			}
 		}
+		volumes = strings.Join(names, ",")
 	}
 	if from == nil || *from != volumes {
 		wanted = append(wanted, annotation{evictAnnotation, volumes, from})

@@ -29,11 +29,11 @@ func newPorts(entries []Port) ports {
 }
 
 // wellKnownSource marks the entries of Pillion's own list.
-var wellKnownSource = Source{LevelDefault, "well-known ports"}
+func wellKnownSource() Source { return Source{LevelDefault, "well-known ports"} }
 
 // withWellKnown adds or takes away Pillion's own list.
 func (p ports) withWellKnown(policy v1alpha1.WellKnownPorts) ports {
-	entries := slices.DeleteFunc(slices.Clone(p.entries), func(e Port) bool { return e.Source == wellKnownSource })
+	entries := slices.DeleteFunc(slices.Clone(p.entries), func(e Port) bool { return e.Source == wellKnownSource() })
 	if policy == v1alpha1.WellKnownIgnored {
 		return newPorts(entries)
 	}
@@ -41,7 +41,7 @@ func (p ports) withWellKnown(policy v1alpha1.WellKnownPorts) ports {
 	for _, e := range v1alpha1.WellKnownReservedPorts() {
 		// The list is ours; a test reads every entry.
 		if r, err := iptables.ParsePortRange(e.Port.String()); err == nil {
-			known = append(known, Port{r, e, wellKnownSource})
+			known = append(known, Port{r, e, wellKnownSource()})
 		}
 	}
 	return newPorts(append(known, entries...))

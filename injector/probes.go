@@ -132,7 +132,7 @@ func portValue(p intstr.IntOrString) jsontext.Value {
 	quoted, err := jsontext.AppendQuote(nil, p.StrVal)
 	if err != nil {
 		// Not UTF-8, which no decoded pod holds.
-		return null
+		return null()
 	}
 	return quoted
 }

@@ -18,13 +18,21 @@ const (
 	RunVolume = "pillion-run"
 )
 
-// otherMeshes are the containers that other meshes add, by name.
-var otherMeshes = map[string]string{
-	"istio-proxy": "Istio", "istio-init": "Istio", "istio-validation": "Istio",
-	"linkerd-proxy": "Linkerd", "linkerd-init": "Linkerd", "linkerd-network-validator": "Linkerd",
-	"kuma-sidecar": "Kuma", "kuma-init": "Kuma",
-	"consul-dataplane": "Consul", "consul-connect-inject-init": "Consul",
-	"osm-init": "Open Service Mesh",
+// otherMesh is the mesh that adds a container of this name, or empty.
+func otherMesh(container string) string {
+	switch container {
+	case "istio-proxy", "istio-init", "istio-validation":
+		return "Istio"
+	case "linkerd-proxy", "linkerd-init", "linkerd-network-validator":
+		return "Linkerd"
+	case "kuma-sidecar", "kuma-init":
+		return "Kuma"
+	case "consul-dataplane", "consul-connect-inject-init":
+		return "Consul"
+	case "osm-init":
+		return "Open Service Mesh"
+	}
+	return ""
 }
 
 // refusal is one mistake of the pod's owner.
@@ -40,7 +48,7 @@ func (i *Injector) conflicts(v *view) []refusal {
 	add := func(reason Reason, err *field.Error) { found = append(found, refusal{reason, err}) }
 	i.userConflicts(v, add)
 	for _, c := range v.containers {
-		if mesh, other := otherMeshes[c.Name]; other {
+		if mesh := otherMesh(c.Name); mesh != "" {
 			add(ReasonOtherMesh, field.Forbidden(c.path().Child("name"), fmt.Sprintf("container %q belongs to %s: a pod can be in one mesh only", c.Name, mesh)))
 		}
 		if c.Name == InitContainerName || c.Name == SidecarName {

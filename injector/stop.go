@@ -70,7 +70,7 @@ func (v *view) meantToEnd() bool {
 func (v *view) originalGracePeriod() (time.Duration, jsontext.Value) {
 	current := v.pod.Spec.TerminationGracePeriodSeconds
 	if current == nil {
-		return defaultGracePeriod, null
+		return defaultGracePeriod, null()
 	}
 	written := jsontext.Value(strconv.AppendInt(nil, *current, 10))
 	if c, ok := v.changed[gracePeriodPath]; ok && string(c.To) == string(written) {
@@ -78,7 +78,7 @@ func (v *view) originalGracePeriod() (time.Duration, jsontext.Value) {
 	}
 	n, err := strconv.ParseInt(string(written), 10, 64)
 	if err != nil {
-		return defaultGracePeriod, null
+		return defaultGracePeriod, null()
 	}
 	return clampSeconds(n), written
 }
@@ -136,7 +136,7 @@ func sleepValue(n int64) jsontext.Value {
 
 func (c sleeper) setSleep(d time.Duration, to *edits) {
 	value := sleepValue(wholeSeconds(d))
-	to.record(c.preStopPath(), null, value)
+	to.record(c.preStopPath(), null(), value)
 	switch {
 	case c.current == wholeSeconds(d):
 	case c.Lifecycle == nil:

@@ -42,15 +42,15 @@ func TestStatusUndoes(t *testing.T) {
 }
 
 // checkUndo takes away what the status names and compares with the original.
-func checkUndo(t testing.TB, original, injected []byte) {
-	t.Helper()
-	got, want := decodeAny(t, injected).(map[string]any), decodeAny(t, original).(map[string]any)
+func checkUndo(tb testing.TB, original, injected []byte) {
+	tb.Helper()
+	got, want := decodeAny(tb, injected).(map[string]any), decodeAny(tb, original).(map[string]any)
 	annotations := got["metadata"].(map[string]any)["annotations"].(map[string]any)
 	status, err := injector.ParseStatus(annotations[injector.StatusAnnotation].(string))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	undo(t, got, status)
+	undo(tb, got, status)
 	for _, pod := range []map[string]any{got, want} {
 		dropEmpty(pod["metadata"].(map[string]any), "annotations")
 		dropStatus(pod)
@@ -61,7 +61,7 @@ func checkUndo(t testing.TB, original, injected []byte) {
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("undoing the injection does not give the original (-original +undone):\n%s", diff)
+		tb.Errorf("undoing the injection does not give the original (-original +undone):\n%s", diff)
 	}
 }
 
@@ -88,8 +88,8 @@ func dropEmpty(object map[string]any, name string) {
 	}
 }
 
-func undo(t testing.TB, pod map[string]any, status injector.Status) {
-	t.Helper()
+func undo(tb testing.TB, pod map[string]any, status injector.Status) {
+	tb.Helper()
 	annotations := pod["metadata"].(map[string]any)["annotations"].(map[string]any)
 	delete(annotations, injector.StatusAnnotation)
 	spec := pod["spec"].(map[string]any)
@@ -103,13 +103,13 @@ func undo(t testing.TB, pod map[string]any, status injector.Status) {
 		spec[list] = slices.DeleteFunc(items, func(item any) bool { return item.(map[string]any)["name"] == name })
 	}
 	for _, c := range status.Changed {
-		undoChange(t, pod, c)
+		undoChange(tb, pod, c)
 	}
 }
 
 // undoChange follows a path as spec.containers[app].lifecycle.preStop.
-func undoChange(t testing.TB, pod map[string]any, c injector.Change) {
-	t.Helper()
+func undoChange(tb testing.TB, pod map[string]any, c injector.Change) {
+	tb.Helper()
 	at := pod
 	path := c.Path
 	for {
@@ -122,15 +122,15 @@ func undoChange(t testing.TB, pod map[string]any, c injector.Change) {
 				at, path = list[n].(map[string]any), rest
 				continue
 			}
-			at, name = at[field].(map[string]any), key
+			at, name = at[field].(map[string]any), key // a map of strings
 		}
 		if rest == "" {
 			var from any
 			if err := unmarshalNumbers(c.From, &from); err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 			if have, err := json.Marshal(at[name]); err != nil || !sameJSON(have, c.To) {
-				t.Errorf("%s is %s, and the status says that it was set to %s", c.Path, have, c.To)
+				tb.Errorf("%s is %s, and the status says that it was set to %s", c.Path, have, c.To)
 			}
 			if at[name] = from; from == nil {
 				delete(at, name)

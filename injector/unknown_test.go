@@ -72,11 +72,11 @@ func (c *testCase) checkUnknownFieldsSurvive(t *testing.T, injected []byte) {
 	}
 }
 
-func decodeAny(t testing.TB, raw []byte) any {
-	t.Helper()
+func decodeAny(tb testing.TB, raw []byte) any {
+	tb.Helper()
 	var value any
 	if err := unmarshalNumbers(raw, &value); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return value
 }

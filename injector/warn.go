@@ -95,18 +95,17 @@ func refusingLevel(namespaceLabels map[string]string) string {
 	return ""
 }
 
-// rank puts the most useful warnings first: kube-apiserver cuts the rest.
+// rank puts the most useful warnings first, since kube-apiserver cuts the rest:
+// what a person has to act on, then what they may want to know.
 func rank(warnings []Warning) {
+	order := [...]Reason{
+		ReasonLabelTypo, ReasonUnknownAnnotation, ReasonPodSecurity, ReasonGracePeriodShort,
+		ReasonNoPreStop, ReasonClassicJob, ReasonInitNetwork, ReasonOtherVersion, ReasonStatusForged,
+		ReasonResourcesAdjusted, ReasonReservedPortExpired, ReasonUDPPort, ReasonGracePeriodRaised,
+	}
 	slices.SortStableFunc(warnings, func(a, b Warning) int {
-		return cmp.Compare(slices.Index(warningOrder[:], a.Reason.Code), slices.Index(warningOrder[:], b.Reason.Code))
+		return cmp.Compare(slices.Index(order[:], a.Reason), slices.Index(order[:], b.Reason))
 	})
-}
-
-// warningOrder is what a person has to act on, then what they may want to know.
-var warningOrder = [...]string{
-	ReasonLabelTypo.Code, ReasonUnknownAnnotation.Code, ReasonPodSecurity.Code, ReasonGracePeriodShort.Code,
-	ReasonNoPreStop.Code, ReasonClassicJob.Code, ReasonInitNetwork.Code, ReasonOtherVersion.Code, ReasonStatusForged.Code,
-	ReasonResourcesAdjusted.Code, ReasonReservedPortExpired.Code, ReasonUDPPort.Code, ReasonGracePeriodRaised.Code,
 }
 
 // longestQuote bounds what is quoted of a value that somebody wrote.
