@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"regexp"
 	"slices"
 	"strings"
@@ -51,8 +50,8 @@ func checkOnlyOurParts(t *testing.T, plain, meshed *corev1.Pod) injector.Status 
 }
 
 // stored is a pod as kube-apiserver stores it, but for what differs from namespace
-// to namespace and from request to request, what it computes from resources, and the
-// note in which LimitRanger says what it did when it ran last.
+// to namespace and from request to request, the status, and the note in which
+// LimitRanger says what it did when it ran last.
 func stored(t *testing.T, pod *corev1.Pod) object {
 	t.Helper()
 	pod = pod.DeepCopy()
@@ -60,12 +59,10 @@ func stored(t *testing.T, pod *corev1.Pod) object {
 	if pod.GenerateName != "" {
 		pod.Name = ""
 	}
-	pod.Status.QOSClass = ""
+	pod.Status = corev1.PodStatus{}
 	delete(pod.Annotations, "kubernetes.io/limit-ranger")
 	var fields object
-	if err := json.Unmarshal(asJSON(t, pod), &fields); err != nil {
-		t.Fatal(err)
-	}
+	decode(t, asJSON(t, pod), &fields)
 	return fields
 }
 
@@ -148,12 +145,8 @@ func takeBack(t *testing.T, pod object, change injector.Change) {
 		parent, field = child(pod, "metadata", "annotations"), "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 	}
 	var from, to any
-	if err := json.Unmarshal(change.From, &from); err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(change.To, &to); err != nil {
-		t.Fatal(err)
-	}
+	decode(t, change.From, &from)
+	decode(t, change.To, &to)
 	if diff := cmp.Diff(to, parent[field]); diff != "" {
 		t.Errorf("%s is not what the status says (-status +pod):\n%s", change.Path, diff)
 	}

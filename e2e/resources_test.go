@@ -92,6 +92,7 @@ func (w *twins) limit(t *testing.T, item corev1.LimitRangeItem) {
 		eventually(t, "the LimitRange applies", func() bool {
 			pod := appPod("limited")
 			delete(pod.Labels, optInLabel)
+			pod.Annotations = map[string]string{otherDone: "yes"} // it is not for any webhook
 			created, err := w.createIn(t, namespace, pod)
 			return err == nil && len(created.Spec.Containers[0].Resources.Limits) > 0
 		})

@@ -3,6 +3,8 @@ package e2e
 import (
 	"encoding/json"
 	"maps"
+	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -128,4 +130,16 @@ func asJSON(t *testing.T, value any) []byte {
 		t.Fatal(err)
 	}
 	return raw
+}
+
+// about says whether kube-apiserver passed on a warning for that reason.
+func (w *warned) about(reason injector.Reason) bool {
+	return slices.ContainsFunc(w.texts, func(text string) bool { return strings.HasPrefix(text, reason.Code) })
+}
+
+func decode(t *testing.T, raw []byte, into any) {
+	t.Helper()
+	if err := json.Unmarshal(raw, into); err != nil {
+		t.Fatalf("%v: %s", err, raw)
+	}
 }
