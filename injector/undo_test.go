@@ -116,7 +116,7 @@ func undoChange(tb testing.TB, pod map[string]any, c injector.Change) {
 		name, rest, _ := strings.Cut(path, ".")
 		if field, key, ok := strings.Cut(path, "["); ok && len(field) < len(name) {
 			key, rest, _ = strings.Cut(key, "]")
-			name, rest = field, strings.TrimPrefix(rest, ".")
+			rest = strings.TrimPrefix(rest, ".")
 			if list, ok := at[field].([]any); ok {
 				n := slices.IndexFunc(list, func(item any) bool { return item.(map[string]any)["name"] == key })
 				at, path = list[n].(map[string]any), rest

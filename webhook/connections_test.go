@@ -44,7 +44,7 @@ func TestFiveThousandIdleConnections(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		t.Cleanup(func() { _ = c.Close() })
 	}
 	if _, err := r.review(r.httpClient(t)); err != nil {
 		t.Errorf("beside 5000 idle connections: %v", err)

@@ -136,7 +136,7 @@ func TestDeadlineComesFromTheRequest(t *testing.T) {
 		"": 9700 * time.Millisecond, "?timeout=x": 9700 * time.Millisecond, "?timeout=-5s": 9700 * time.Millisecond,
 	}
 	for query, want := range tests {
-		if got := timeoutOf(httptest.NewRequest(http.MethodPost, "/mutate"+query, nil)); got != want {
+		if got := timeoutOf(httptest.NewRequest(http.MethodPost, "/mutate"+query, http.NoBody)); got != want {
 			t.Errorf("%q: got %s, want %s", query, got, want)
 		}
 	}
@@ -161,6 +161,7 @@ func TestRequestWhoseTimeIsOverIsNotWorkedOn(t *testing.T) {
 }
 
 func requestFor(t *testing.T) *http.Request {
+	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/mutate", strings.NewReader(reviewOf(testPod)))
 	r.Header.Set("Content-Type", contentType)
 	return r

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -59,6 +60,7 @@ func start(t *testing.T, change func(o *Options)) *running {
 
 // httpClient is a client with connections of its own, HTTP/1.1 as kube-apiserver.
 func (r *running) httpClient(t *testing.T) *http.Client {
+	t.Helper()
 	transport := &http.Transport{TLSClientConfig: r.client.Clone(), MaxIdleConnsPerHost: 1024}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
@@ -118,7 +120,7 @@ func closedByServer(t *testing.T, c net.Conn) {
 		t.Fatal(err)
 	}
 	_, err := io.Copy(io.Discard, c)
-	if timeout, is := err.(net.Error); is && timeout.Timeout() {
+	if timeout, is := errors.AsType[net.Error](err); is && timeout.Timeout() {
 		t.Error("the server did not close the connection")
 	}
 }

@@ -34,7 +34,7 @@ func TestGeneratedFilesAreCurrent(t *testing.T) {
 }
 
 func TestEveryFieldNeedsAComment(t *testing.T) {
-	source, err := os.ReadFile(filepath.Join(root, "api/v1alpha1/types.go"))
+	source, err := os.ReadFile(filepath.Join(root, "api", "v1alpha1", "types.go"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ func write(root string) error {
 
 // generate returns the generated files by their paths in the repository.
 func generate(root string) (map[string][]byte, error) {
-	source, err := os.ReadFile(filepath.Join(root, "api/v1alpha1/types.go"))
+	source, err := os.ReadFile(filepath.Join(root, "api", "v1alpha1", "types.go"))
 	if err != nil {
 		return nil, fmt.Errorf("reading the types: %w", err)
 	}
