@@ -27,18 +27,18 @@ func Parse(args []string, options []Option) error {
 	for _, arg := range args {
 		name, value, ok := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
 		if !ok || !strings.HasPrefix(arg, "--") {
-			return fmt.Errorf("reading argument %q: must be --name=value", arg)
+			return fmt.Errorf("reading argument %s: must be --name=value", Quote(arg))
 		}
 		at := slices.IndexFunc(options, func(o Option) bool { return o.Name == name })
 		if at < 0 {
-			return fmt.Errorf("reading argument %q: --%s is not known", arg, name)
+			return fmt.Errorf("reading argument %s: no such option", Quote(arg))
 		}
 		if seen[at] {
-			return fmt.Errorf("reading argument %q: --%s is given twice", arg, name)
+			return fmt.Errorf("reading argument %s: --%s is given twice", Quote(arg), name)
 		}
 		seen[at] = true
 		if err := options[at].Set(value); err != nil {
-			return fmt.Errorf("reading argument %q: %w", arg, err)
+			return fmt.Errorf("reading argument %s: %w", Quote(arg), err)
 		}
 	}
 	for n, o := range options {
@@ -56,7 +56,7 @@ func Uint[T uint16 | uint32 | uint64](to *T) func(string) error {
 		most := uint64(^T(0))
 		n, err := strconv.ParseUint(value, 10, 64)
 		if err != nil || n > most || strconv.FormatUint(n, 10) != value {
-			return fmt.Errorf("%q must be a whole number from 0 to %d", value, most)
+			return fmt.Errorf("%s must be a whole number from 0 to %d", Quote(value), most)
 		}
 		*to = T(n)
 		return nil
@@ -67,9 +67,22 @@ func Uint[T uint16 | uint32 | uint64](to *T) func(string) error {
 func Bool(to *bool) func(string) error {
 	return func(value string) error {
 		if value != "true" && value != "false" {
-			return fmt.Errorf("%q must be true or false", value)
+			return fmt.Errorf("%s must be true or false", Quote(value))
 		}
 		*to = value == "true"
 		return nil
 	}
+}
+
+// longestQuote is in bytes: a list may be thousands of them, and a container's
+// termination message holds 4096.
+const longestQuote = 64
+
+// Quote is what an error shows of a value that somebody wrote: in quotes, with
+// what cannot be printed escaped, and only its beginning where it is long.
+func Quote(value string) string {
+	if len(value) > longestQuote {
+		value = strings.ToValidUTF8(value[:longestQuote], "") + "..."
+	}
+	return strconv.Quote(value)
 }

@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,14 +11,17 @@ import (
 	"github.com/pillion-mesh/pillion/argv"
 )
 
-// Normalize is the same redirect in its one canonical form: lists sorted, joined
-// and free of what is said twice; an empty list is nil.
+// Normalize is the same redirect in its one canonical form: lists sorted, ports
+// and networks joined and free of what is said twice; an empty list is nil. Two
+// redirects mean the same if their normal forms are equal.
 func (r Redirect) Normalize() Redirect {
 	r.ReservedInbound = orNil(NormalizeRanges(r.ReservedInbound))
 	r.ReservedOutbound = orNil(NormalizeRanges(r.ReservedOutbound))
 	r.ExcludedCIDRs = orNil(NormalizePrefixes(r.ExcludedCIDRs))
 	r.ProbePorts = slices.Clone(r.ProbePorts)
-	slices.SortFunc(r.ProbePorts, func(a, b ProbePort) int { return int(a.Listen) - int(b.Listen) })
+	slices.SortFunc(r.ProbePorts, func(a, b ProbePort) int {
+		return cmp.Or(cmp.Compare(a.Listen, b.Listen), cmp.Compare(a.Target, b.Target))
+	})
 	r.ProbePorts = orNil(r.ProbePorts)
 	return r
 }
@@ -55,8 +59,20 @@ func (r Redirect) Validate() error {
 			return fmt.Errorf("validating the redirect: excluded CIDR %s is not a network", p)
 		}
 	}
-	return r.validateProbePorts()
+	if err := r.validateProbePorts(); err != nil {
+		return err
+	}
+	for _, arg := range r.Args() {
+		if len(arg) > longestArg {
+			return fmt.Errorf("validating the redirect: %s is %d bytes long and the kernel takes %d: join ports to ranges and CIDRs to networks", argv.Quote(arg), len(arg), longestArg)
+		}
+	}
+	return nil
 }
+
+// longestArg is Linux' MAX_ARG_STRLEN without the NUL at its end: execve fails on
+// anything longer, and pillion-init would never start.
+const longestArg = 128<<10 - 1
 
 func (r Redirect) validateProbePorts() error {
 	listens := map[uint16]bool{}
@@ -73,7 +89,8 @@ func (r Redirect) validateProbePorts() error {
 }
 
 // Args is the redirect as pillion-init's command line, behind its command. It is
-// the same for equal redirects; lists that are empty are left out.
+// the same for redirects that mean the same; lists that are empty are left out.
+// ParseArgs reads it if the redirect is valid.
 func (r Redirect) Args() []string {
 	r = r.Normalize()
 	args := []string{
@@ -151,7 +168,7 @@ func parseProbePort(s string) (ProbePort, error) {
 	listen, target, ok := strings.Cut(s, ":")
 	p := ProbePort{parsePort(listen), parsePort(target)}
 	if !ok || p.Listen == 0 || p.Target == 0 {
-		return ProbePort{}, fmt.Errorf("parsing probe port %q: must be as 15040:8080", shorten(s))
+		return ProbePort{}, fmt.Errorf("parsing probe port %s: must be two ports from 1 to 65535, as 15040:8080", argv.Quote(s))
 	}
 	return p, nil
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/pillion-mesh/pillion/argv"
 )
 
 // String is "3306" or "7000-7001".
@@ -30,7 +32,7 @@ func ParsePortRange(s string) (PortRange, error) {
 	}
 	r := PortRange{parsePort(first), parsePort(last)}
 	if r.First == 0 || r.Last == 0 {
-		return PortRange{}, fmt.Errorf("parsing port %q: must be a port from 1 to 65535 as 3306, or a range as 7000-7001", shorten(s))
+		return PortRange{}, fmt.Errorf("parsing port %s: must be a port from 1 to 65535 as 3306, or a range as 7000-7001", argv.Quote(s))
 	}
 	if r.First > r.Last {
 		return PortRange{}, fmt.Errorf("parsing port range %q: %d is above %d", s, r.First, r.Last)
@@ -65,8 +67,8 @@ func NormalizeRanges(ranges []PortRange) []PortRange {
 	return joined
 }
 
-// ParsePrefix reads a CIDR as 10.1.0.0/16 or fd00::/8, or an address alone. Bits
-// behind the prefix are dropped. IPv6 addresses that stand for IPv4 ones
+// ParsePrefix reads a CIDR as 10.1.0.0/16 or fd00::/8, or an address alone, which
+// is the network of that one address. Bits behind the prefix are dropped. IPv6 addresses that stand for IPv4 ones
 // (::ffff:10.0.0.0/104) are refused: connections to them are IPv4 connections.
 func ParsePrefix(s string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(s)
@@ -74,7 +76,7 @@ func ParsePrefix(s string) (netip.Prefix, error) {
 		prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("parsing CIDR %q: must be as 10.1.0.0/16 or fd00::/8", shorten(s))
+		return netip.Prefix{}, fmt.Errorf("parsing CIDR %s: must be as 10.1.0.0/16 or fd00::/8", argv.Quote(s))
 	}
 	if prefix.Addr().Is4In6() {
 		return netip.Prefix{}, fmt.Errorf("parsing CIDR %q: write the IPv4 network that it stands for", s)
@@ -82,27 +84,23 @@ func ParsePrefix(s string) (netip.Prefix, error) {
 	return prefix.Masked(), nil
 }
 
-// NormalizePrefixes sorts prefixes, IPv4 first, and drops those that another one
-// covers. The argument is not changed.
+// NormalizePrefixes sorts prefixes, IPv4 first, and drops bits behind a prefix and
+// prefixes that another one covers. The argument is not changed.
 func NormalizePrefixes(prefixes []netip.Prefix) []netip.Prefix {
 	sorted := slices.Clone(prefixes)
+	for n := range sorted {
+		sorted[n] = sorted[n].Masked()
+	}
 	slices.SortFunc(sorted, func(a, b netip.Prefix) int {
 		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 	})
 	kept := sorted[:0]
 	for _, p := range sorted {
-		// A prefix that covers p is sorted before it, and so is kept already.
-		if !slices.ContainsFunc(kept, func(k netip.Prefix) bool { return k.Bits() <= p.Bits() && k.Contains(p.Addr()) }) {
+		// A prefix that covers p is sorted before it. Those kept do not overlap, so
+		// only the last of them can reach as far as p.
+		if n := len(kept); n == 0 || !kept[n-1].Contains(p.Addr()) {
 			kept = append(kept, p)
 		}
 	}
 	return kept
-}
-
-// shorten bounds what an error quotes of a value that somebody wrote.
-func shorten(s string) string {
-	if len(s) > 64 {
-		return strings.ToValidUTF8(s[:64], "") + "..."
-	}
-	return s
 }

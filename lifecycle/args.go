@@ -1,7 +1,9 @@
 package lifecycle
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,7 +13,8 @@ import (
 )
 
 // Args is the command line of `pillion-proxy run`, behind `run`. Envoy's own
-// arguments come last, behind "--".
+// arguments come last, behind "--", one token each and unchanged. Times are in
+// whole seconds, here and below: what is less than one is lost.
 func (r Run) Args() []string {
 	args := []string{
 		"--service=" + r.Service,
@@ -50,11 +53,11 @@ func ParseRun(args []string) (Run, error) {
 		{Name: "inbound-port", Required: true, Set: port(&r.InboundPort)},
 		{Name: "outbound-port", Required: true, Set: port(&r.OutboundPort)},
 		{Name: "status-port", Required: true, Set: port(&r.StatusPort)},
-		{Name: "concurrency", Required: true, Set: concurrency.between(1, 1024)},
+		{Name: "concurrency", Required: true, Set: concurrency.between(1, math.MaxInt32)},
 		{Name: "log-level", Required: true, Set: func(value string) error { r.LogLevel = value; return validateLogLevel(value) }},
 		{Name: "drain-time", Required: true, Set: parseDuration(&r.DrainTime)},
 		{Name: "ipv6", Required: true, Set: argv.Bool(&r.IPv6)},
-		{Name: "memory-limit", Set: memory.between(1, 1<<62)},
+		{Name: "memory-limit", Set: memory.between(1, math.MaxInt64)},
 		{Name: "quit-with-app", Set: argv.Bool(&r.QuitWithApp)},
 	})
 	if err != nil {
@@ -103,19 +106,27 @@ func ParseDrain(args []string) (Drain, error) {
 // longestService is that of a Kubernetes object's name.
 const longestService = 253
 
-// ValidateService says whether a name can be a service's identity: letters,
-// digits, '-', '_', '.' and '/', a letter or digit first, 253 characters at most.
+// ValidateService says whether a name can be a service's identity, as "checkout"
+// or "shop/checkout": letters, digits, '-', '_', '.' and '/', a letter or digit
+// first and behind each '/', 253 characters at most. So no part of it is ".." or
+// empty, and it can be a path in a store of configuration.
 func ValidateService(name string) error {
 	if name == "" || len(name) > longestService {
 		return fmt.Errorf("a service name must have 1 to %d characters, not %d", longestService, len(name))
 	}
-	for n, c := range []byte(name) {
-		letterOrDigit := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-		if !letterOrDigit && (n == 0 || !strings.ContainsRune("-_./", rune(c))) {
-			return fmt.Errorf("a service name must be of letters, digits, '-', '_', '.' and '/' and begin with a letter or digit")
+	if strings.ContainsFunc(name, func(c rune) bool { return !letterOrDigit(c) && !strings.ContainsRune("-_./", c) }) {
+		return errors.New("a service name must be of letters, digits, '-', '_', '.' and '/' and begin with a letter or digit")
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || !letterOrDigit(rune(part[0])) {
+			return errors.New("a service name must begin with a letter or digit, and so must what is behind each '/'")
 		}
 	}
 	return nil
+}
+
+func letterOrDigit(c rune) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
 // LogLevels are Envoy's.
@@ -125,7 +136,7 @@ func LogLevels() []string {
 
 func validateLogLevel(level string) error {
 	if !slices.Contains(LogLevels(), level) {
-		return fmt.Errorf("%q must be one of %s", level, strings.Join(LogLevels(), ", "))
+		return fmt.Errorf("%s must be one of %s", argv.Quote(level), strings.Join(LogLevels(), ", "))
 	}
 	return nil
 }
@@ -144,7 +155,7 @@ func parseDuration(to *time.Duration) func(string) error {
 		n, err := strconv.ParseUint(digits, 10, 32)
 		d := time.Duration(n) * time.Second
 		if !ok || err != nil || d > longestDuration || duration(d) != value {
-			return fmt.Errorf("%q must be a number of seconds, as 30s", value)
+			return fmt.Errorf("%s must be a number of seconds, from 0s to %s, as 30s", argv.Quote(value), duration(longestDuration))
 		}
 		*to = d
 		return nil
@@ -154,7 +165,7 @@ func parseDuration(to *time.Duration) func(string) error {
 func port(to *uint16) func(string) error {
 	return func(value string) error {
 		if err := argv.Uint(to)(value); err != nil || *to == 0 {
-			return fmt.Errorf("%q must be a port from 1 to 65535", value)
+			return fmt.Errorf("%s must be a port from 1 to 65535", argv.Quote(value))
 		}
 		return nil
 	}
@@ -167,7 +178,7 @@ func (to *bounded) between(least, most uint64) func(string) error {
 	return func(value string) error {
 		n, err := strconv.ParseUint(value, 10, 64)
 		if err != nil || n < least || n > most || strconv.FormatUint(n, 10) != value {
-			return fmt.Errorf("%q must be a whole number from %d to %d", value, least, most)
+			return fmt.Errorf("%s must be a whole number from %d to %d", argv.Quote(value), least, most)
 		}
 		*to = bounded(n)
 		return nil

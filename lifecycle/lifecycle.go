@@ -2,9 +2,9 @@
 // the sidecar of one pod runs, when it counts as started, and how it stops.
 //
 // Each type is one pillion-proxy command. The webhook writes it as the
-// container's command line (Args), pillion-proxy reads it back (ParseArgs).
+// container's command line (Args), pillion-proxy reads it back (ParseRun and so on).
 //
-// This package is pure and imports nothing but the standard library.
+// This package is pure. It imports the standard library, and argv of this module.
 package lifecycle
 
 import "time"
