@@ -73,8 +73,10 @@ func (r Redirect) inboundRules() []Rule {
 func (r Redirect) outboundRules() []Rule {
 	var rules []Rule
 	add := func(m Match, to uint16, comment string) { rules = append(rules, Rule{Outbound, m, to, comment}) }
-	// Envoy -> upstream, and Envoy -> the app on the pod's own address. Before all
-	// else: any redirect of these would loop.
+	// Envoy -> upstream. Inbound Envoy -> the app on the pod's own address, by lo.
+	// Before all else: any redirect of these would loop. Nor is the second one led to
+	// the inbound port where outbound Envoy has chosen this very pod: the kernel
+	// cannot tell it from inbound Envoy's own connection to the app.
 	add(Match{UID: &r.ProxyUID}, 0, "the proxy's own connections, which would loop")
 	add(Match{GID: &r.ProxyGID}, 0, "the proxy's own connections by group, should a process change its user")
 	// app -> 127.0.0.1, app -> its own pod's address: never leaves the pod.
