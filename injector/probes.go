@@ -84,14 +84,22 @@ func (v *view) originalPort(edit *probeEdit) uint16 {
 		port = parsePortValue(c.From)
 	}
 	if port.Type == intstr.Int {
-		return uint16(min(max(port.IntVal, 0), 65535))
+		return validPort(port.IntVal)
 	}
 	for _, p := range edit.container.Ports {
 		if p.Name == port.StrVal {
-			return uint16(min(max(p.ContainerPort, 0), 65535))
+			return validPort(p.ContainerPort)
 		}
 	}
 	return 0
+}
+
+// validPort is 0 for what kube-apiserver is about to refuse.
+func validPort(n int32) uint16 {
+	if n < 1 || n > 65535 {
+		return 0
+	}
+	return uint16(n)
 }
 
 func (e *probeEdit) statusPath() string {

@@ -123,7 +123,7 @@ func (i *Injector) applyAnnotations(pod *Pod, s *settings) []refusal {
 func serviceOf(pod *Pod) setting[string] {
 	for _, label := range [...]string{"app.kubernetes.io/name", "app"} {
 		if value := pod.Metadata.Labels[label]; value != "" {
-			return setting[string]{value, computed("label " + label)}
+			return validService(value, "label "+label)
 		}
 	}
 	for _, owner := range pod.Metadata.OwnerReferences {
@@ -139,8 +139,8 @@ func serviceOf(pod *Pod) setting[string] {
 	return validService(name, "pod's name")
 }
 
-// validService keeps a name that the API server may yet refuse from reaching a
-// command line.
+// validService keeps a name or label that the API server may yet refuse from
+// reaching a command line: it validates when all webhooks have spoken.
 func validService(name, from string) setting[string] {
 	if lifecycle.ValidateService(name) != nil {
 		return setting[string]{"unknown", computed("lack of a service label")}

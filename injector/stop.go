@@ -21,6 +21,9 @@ const gracePeriodPath = "spec.terminationGracePeriodSeconds"
 // still come, and terminationGracePeriodSeconds is raised to hold it all.
 func (i *Injector) stopEdits(v *view, s *Sidecar, to *edits) []Warning {
 	original, written := v.originalGracePeriod()
+	if original < 0 {
+		return nil // kube-apiserver is about to refuse the pod for it
+	}
 	sleepers := v.withoutPreStop()
 	var warnings []Warning
 	sleep := s.Drain.AppSleep()
@@ -85,7 +88,7 @@ func (v *view) originalGracePeriod() (time.Duration, jsontext.Value) {
 
 // clampSeconds keeps an owner's number of seconds from overflowing a duration.
 func clampSeconds(n int64) time.Duration {
-	return time.Duration(min(max(n, 0), int64(1000*24*time.Hour/time.Second))) * time.Second
+	return time.Duration(min(max(n, -1), int64(1000*24*time.Hour/time.Second))) * time.Second
 }
 
 func (v *view) setGracePeriod(written jsontext.Value, granted time.Duration, to *edits) {
