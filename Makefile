@@ -33,7 +33,7 @@ test: ## run every test, with a real etcd and kube-apiserver (compiled once)
 	@hack/packages test
 	@hack/cluster/build
 	@go run ./hack/gotest -timeout 20m ./...
-	@go run ./hack/gotest -timeout 20m -race -short $(RACE)
+	@go run ./hack/gotest -timeout 20m -race $(RACE)
 
 .PHONY: fuzz
 fuzz: ## run every fuzzer for FUZZTIME (30s)

@@ -56,9 +56,9 @@ func (w *world) deploy(ctx context.Context, file string) (*unstructured.Unstruct
 
 // podOf is what the Deployment and ReplicaSet controllers make of a Deployment.
 func podOf(deployment *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	template, found, err := unstructured.NestedMap(deployment.Object, "spec", "template")
-	if err != nil || !found {
-		return nil, fmt.Errorf("Deployment %s has no pod template: %w", deployment.GetName(), err)
+	template, _, err := unstructured.NestedMap(deployment.Object, "spec", "template")
+	if err != nil {
+		return nil, fmt.Errorf("finding the pod template of Deployment %s: %w", deployment.GetName(), err)
 	}
 	// The hash that the Deployment controller gives a template; any will do.
 	const hash = "7d9f8c6b5"
@@ -99,8 +99,8 @@ func (w *world) withoutWebhook(ctx context.Context, pod *unstructured.Unstructur
 	return stored, err
 }
 
-// comparable is the pod as YAML without what differs between any two pods.
-func comparable(pod *unstructured.Unstructured) ([]byte, error) {
+// alike is the pod as YAML without what differs between any two pods.
+func alike(pod *unstructured.Unstructured) ([]byte, error) {
 	pod = pod.DeepCopy()
 	metadata, _ := pod.Object["metadata"].(map[string]any)
 	for _, field := range []string{"uid", "name", "namespace", "resourceVersion", "creationTimestamp", "managedFields", "generation"} {

@@ -93,11 +93,11 @@ func text(value any) string {
 // showDiff prints what the webhook made of the pod, and keeps the whole of it in a
 // file for whoever wants to read on.
 func showDiff(out *screen.Screen, keep string, before, after *unstructured.Unstructured) error {
-	from, err := comparable(before)
+	from, err := alike(before)
 	if err != nil {
 		return err
 	}
-	to, err := comparable(after)
+	to, err := alike(after)
 	if err != nil {
 		return err
 	}
@@ -151,8 +151,8 @@ func showUntouched(ctx context.Context, out *screen.Screen, w *world) error {
 	if err != nil {
 		return err
 	}
-	from, errFrom := comparable(before)
-	to, errTo := comparable(after)
+	from, errFrom := alike(before)
+	to, errTo := alike(after)
 	if err := errors.Join(errFrom, errTo); err != nil {
 		return err
 	}
