@@ -159,6 +159,7 @@ func (i *Injector) inject(req *Request, v *view) Result {
 	for n := range probes {
 		probes[n].apply(&e)
 	}
+	v.raisePodResources(sidecar, &e)
 	warnings = append(warnings, i.stopEdits(v, sidecar, &e)...)
 	p := i.build(sidecar)
 	e.place(v, i, sidecar, p)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
@@ -42,6 +43,13 @@ type PodSpec struct {
 	NodeSelector                  map[string]string   `json:"nodeSelector"`
 	OS                            *PodOS              `json:"os"`
 	SecurityContext               *PodSecurityContext `json:"securityContext"`
+	Resources                     PodResources        `json:"resources"`
+}
+
+// PodResources are what a pod requests and is limited to as a whole, as written.
+type PodResources struct {
+	Requests map[string]jsontext.Value `json:"requests"`
+	Limits   map[string]jsontext.Value `json:"limits"`
 }
 
 // PodOS of a Pod.

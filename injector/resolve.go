@@ -45,6 +45,7 @@ type settings struct {
 	ipFamilies                                       setting[[]v1alpha1.IPFamily]
 	preDrainDelay, drainTime, startTimeout           setting[time.Duration]
 	gracePeriod                                      setting[v1alpha1.GracePeriodPolicy]
+	podResources                                     setting[v1alpha1.PodResourcesPolicy]
 	appPreStop                                       setting[v1alpha1.AppPreStopPolicy]
 	probes                                           setting[v1alpha1.ProbePolicy]
 	logLevel                                         setting[string]
@@ -64,6 +65,7 @@ func (s *settings) apply(level *v1alpha1.Settings, source Source) {
 	setDuration(&s.drainTime, level.Lifecycle.DrainTime, source)
 	setDuration(&s.startTimeout, level.Lifecycle.StartTimeout, source)
 	set(&s.gracePeriod, level.Lifecycle.GracePeriod, source)
+	set(&s.podResources, level.Sidecar.PodResources, source)
 	set(&s.appPreStop, level.Lifecycle.AppPreStop, source)
 	set(&s.probes, level.Lifecycle.Probes, source)
 	set(&s.logLevel, level.Envoy.LogLevel, source)
@@ -128,6 +130,7 @@ func (s *settings) markDefaults(defaults *settings) {
 	markDefault(&s.drainTime, defaults.drainTime.value, def)
 	markDefault(&s.startTimeout, defaults.startTimeout.value, def)
 	markDefault(&s.gracePeriod, defaults.gracePeriod.value, def)
+	markDefault(&s.podResources, defaults.podResources.value, def)
 	markDefault(&s.appPreStop, defaults.appPreStop.value, def)
 	markDefault(&s.probes, defaults.probes.value, def)
 	markDefault(&s.logLevel, defaults.logLevel.value, def)

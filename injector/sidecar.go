@@ -65,10 +65,11 @@ type Sidecar struct {
 	Drain    lifecycle.Drain
 	// ReservedInbound and ReservedOutbound explain Redirect's reserved ports.
 	ReservedInbound, ReservedOutbound []Port
-	// Lifecycle policies.
-	GracePeriod v1alpha1.GracePeriodPolicy
-	AppPreStop  v1alpha1.AppPreStopPolicy
-	Probes      v1alpha1.ProbePolicy
+	// Policies for what is changed outside the sidecar.
+	PodResources v1alpha1.PodResourcesPolicy
+	GracePeriod  v1alpha1.GracePeriodPolicy
+	AppPreStop   v1alpha1.AppPreStopPolicy
+	Probes       v1alpha1.ProbePolicy
 
 	settings                        *settings
 	expiredInbound, expiredOutbound []Port
@@ -167,7 +168,7 @@ func (i *Injector) mode(s *settings) (v1alpha1.SidecarMode, string) {
 func (i *Injector) sidecar(v *view, s *settings, req *Request, probePorts []iptables.ProbePort) *Sidecar {
 	c := &Sidecar{
 		ReservedInbound: s.inbound.entries, ReservedOutbound: s.outbound.entries,
-		GracePeriod: s.gracePeriod.value, AppPreStop: s.appPreStop.value, Probes: s.probes.value,
+		PodResources: s.podResources.value, GracePeriod: s.gracePeriod.value, AppPreStop: s.appPreStop.value, Probes: s.probes.value,
 		settings:       s,
 		expiredInbound: s.inbound.expired(req.Now), expiredOutbound: s.outbound.expired(req.Now),
 	}

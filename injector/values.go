@@ -33,6 +33,7 @@ func (s *Sidecar) Values() []Value {
 		{"sidecar.resources.requests.memory", r.memoryRequest.value.String(), r.memoryRequest.source},
 		{"sidecar.resources.limits.cpu", limit(r.cpuLimit.value), r.cpuLimit.source},
 		{"sidecar.resources.limits.memory", limit(r.memoryLimit.value), r.memoryLimit.source},
+		{"sidecar.podResources", string(r.podResources.value), r.podResources.source},
 		{"redirect.wellKnownPorts", string(r.wellKnownPorts.value), r.wellKnownPorts.source},
 		{"redirect.ipFamilies", joined(r.ipFamilies.value), r.ipFamilies.source},
 		{"lifecycle.preDrainDelay", durationText(r.preDrainDelay.value), r.preDrainDelay.source},

@@ -26,6 +26,8 @@ func Accepted(path string) []string {
 		return []string{"Always", "IfNotPresent", "Never"}
 	case "sidecar.mode":
 		return words(ModeAuto, ModeNative, ModeClassic)
+	case "sidecar.podResources":
+		return words(PodResourcesRaise, PodResourcesKeep)
 	case "redirect.wellKnownPorts":
 		return words(WellKnownReserved, WellKnownIgnored)
 	case "redirect.ipFamilies[]":

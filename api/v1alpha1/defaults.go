@@ -43,6 +43,7 @@ func defaultSettings(settings *Settings) {
 	defaultQuantity(&resources.Requests.Memory, "128Mi")
 	// No CPU limit: a throttled proxy is slow for every caller of the service.
 	defaultQuantity(&resources.Limits.Memory, "512Mi")
+	defaultPointer(&settings.Sidecar.PodResources, PodResourcesRaise)
 	defaultPointer(&settings.Redirect.WellKnownPorts, WellKnownReserved)
 	if settings.Redirect.IPFamilies == nil {
 		settings.Redirect.IPFamilies = []IPFamily{IPv4, IPv6}

@@ -150,6 +150,11 @@ type SidecarSettings struct {
 	Mode *SidecarMode `json:"mode,omitempty"`
 	// Resources of the envoy container, each value on its own.
 	Resources Resources `json:"resources,omitzero"`
+	// PodResources is what happens with requests and limits that a pod gives for
+	// itself as a whole (spec.resources): Raise (the default) adds the sidecar's,
+	// Keep leaves them. kube-apiserver refuses a pod whose containers together
+	// request more than the pod does.
+	PodResources *PodResourcesPolicy `json:"podResources,omitempty"`
 }
 
 // Resources are requests and limits. A value that is not given keeps the one
@@ -169,6 +174,16 @@ type ResourceValues struct {
 	// Memory in bytes, as 128Mi.
 	Memory *resource.Quantity `json:"memory,omitempty"`
 }
+
+// PodResourcesPolicy says what happens with a pod's own spec.resources.
+type PodResourcesPolicy string
+
+const (
+	// PodResourcesRaise adds the sidecar's resources and records the old values.
+	PodResourcesRaise PodResourcesPolicy = "Raise"
+	// PodResourcesKeep leaves them: the sidecar takes its share from the app's.
+	PodResourcesKeep PodResourcesPolicy = "Keep"
+)
 
 // WellKnownPorts says what happens with Pillion's own list of reserved ports.
 type WellKnownPorts string

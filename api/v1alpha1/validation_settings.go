@@ -28,6 +28,7 @@ func validateSettings(settings *Settings, path *field.Path) field.ErrorList {
 	return slices.Concat(
 		validateWord("sidecar.mode", sidecar.Child("mode"), settings.Sidecar.Mode),
 		validateResources(&settings.Sidecar.Resources, sidecar.Child("resources")),
+		validateWord("sidecar.podResources", sidecar.Child("podResources"), settings.Sidecar.PodResources),
 		validateRedirect(&settings.Redirect, redirect),
 		validateDuration(l.PreDrainDelay, lifecycle.Child("preDrainDelay")),
 		validateDuration(l.DrainTime, lifecycle.Child("drainTime")),

@@ -167,6 +167,13 @@ func Fields() []Field {
 			Doc:     "memory in bytes, as 128Mi.",
 		},
 		{
+			Path:    "sidecar.podResources",
+			Type:    "string",
+			Default: `"Raise"`,
+			Doc:     "podResources is what happens with requests and limits that a pod gives for itself as a whole (spec.resources): Raise (the default) adds the sidecar's, Keep leaves them. kube-apiserver refuses a pod whose containers together request more than the pod does.",
+			Enum:    []string{"Raise", "Keep"},
+		},
+		{
 			Path: "redirect",
 			Type: "object",
 			Doc:  "redirect says which TCP traffic goes through Envoy: all, but for what is listed in it. UDP is never redirected.",
