@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -45,7 +46,7 @@ func (r Redirect) Validate() error {
 	case !r.OwnPorts.Contains(r.InboundPort) || !r.OwnPorts.Contains(r.OutboundPort):
 		return fmt.Errorf("validating the redirect: inbound port %d and outbound port %d must be among the own ports %s", r.InboundPort, r.OutboundPort, r.OwnPorts)
 	case !r.IPv4 && !r.IPv6:
-		return fmt.Errorf("validating the redirect: no IP family is redirected")
+		return errors.New("validating the redirect: no IP family is redirected")
 	}
 	for _, list := range [...][]PortRange{r.ReservedInbound, r.ReservedOutbound} {
 		for _, p := range list {
