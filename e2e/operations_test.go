@@ -1,7 +1,7 @@
 package e2e
 
 import (
-	"bufio"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -15,8 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// counters are the values of the webhook's counters that are above 0, by series.
-func (i *installation) counters(t *testing.T) map[string]float64 {
+// metrics is what Prometheus would read.
+func (i *installation) metrics(t *testing.T) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, i.webhook.StatusURL+"/metrics", http.NoBody)
 	if err != nil {
@@ -27,9 +27,19 @@ func (i *installation) counters(t *testing.T) map[string]float64 {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// counters are the values of the webhook's counters that are above 0, by series.
+func (i *installation) counters(t *testing.T) map[string]float64 {
+	t.Helper()
 	found := map[string]float64{}
-	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-		series, text, _ := strings.Cut(lines.Text(), "} ")
+	for line := range strings.Lines(i.metrics(t)) {
+		series, text, _ := strings.Cut(strings.TrimSpace(line), "} ")
 		name, ours := strings.CutPrefix(series, "pillion_webhook_")
 		if value, err := strconv.ParseFloat(text, 64); ours && strings.Contains(name, "_total{") && err == nil && value > 0 {
 			found[name] = value

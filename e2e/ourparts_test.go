@@ -35,6 +35,14 @@ func checkOnlyOurParts(t *testing.T, plain, meshed *corev1.Pod) injector.Status 
 		t.Fatalf("the pod was not injected: %v", err)
 	}
 	want, got := stored(t, plain), stored(t, meshed)
+	undo(t, got, status)
+	checkSame(t, want, got)
+	return status
+}
+
+// undo takes our parts out of an injected pod, as its status names them.
+func undo(t *testing.T, got object, status injector.Status) {
+	t.Helper()
 	for _, added := range status.Added {
 		if !regexp.MustCompile(ourAdditions).MatchString(added) {
 			t.Errorf("the status says that %s was added", added)
@@ -45,8 +53,6 @@ func checkOnlyOurParts(t *testing.T, plain, meshed *corev1.Pod) injector.Status 
 		takeBack(t, got, change)
 	}
 	delete(child(got, "metadata", "annotations"), injector.StatusAnnotation)
-	checkSame(t, want, got)
-	return status
 }
 
 // stored is a pod as kube-apiserver stores it, but for what differs from namespace

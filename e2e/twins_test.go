@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -137,9 +138,12 @@ func (w *warned) about(reason injector.Reason) bool {
 	return slices.ContainsFunc(w.texts, func(text string) bool { return strings.HasPrefix(text, reason.Code) })
 }
 
+// decode reads JSON and keeps numbers as they are written.
 func decode(t *testing.T, raw []byte, into any) {
 	t.Helper()
-	if err := json.Unmarshal(raw, into); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	if err := decoder.Decode(into); err != nil {
 		t.Fatalf("%v: %s", err, raw)
 	}
 }
