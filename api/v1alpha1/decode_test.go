@@ -45,13 +45,13 @@ func TestDecodeTellsEverything(t *testing.T) {
 	}
 }
 
-func files(t testing.TB, patterns ...string) []string {
-	t.Helper()
+func files(tb testing.TB, patterns ...string) []string {
+	tb.Helper()
 	var paths []string
 	for _, pattern := range patterns {
 		found, err := filepath.Glob(pattern)
 		if err != nil || found == nil {
-			t.Fatalf("no files %s (%v)", pattern, err)
+			tb.Fatalf("no files %s (%v)", pattern, err)
 		}
 		paths = append(paths, found...)
 	}

@@ -1,12 +1,14 @@
 package v1alpha1
 
 import (
+	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 )
 
 func TestExplain(t *testing.T) {
@@ -87,4 +89,42 @@ func paths(parent string, object reflect.Value) []string {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// TestFullSaysEverything: the document with every field is what other tests count
+// on to see that no field is forgotten.
+func TestFullSaysEverything(t *testing.T) {
+	data, err := os.ReadFile("testdata/good/full.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document any
+	if err := yaml.Unmarshal(data, &document); err != nil {
+		t.Fatal(err)
+	}
+	said := map[string]bool{}
+	said["redirect.outbound.reservedPorts[].reason"] = true // as inbound
+	said["redirect.outbound.reservedPorts[].owner"] = true
+	said["redirect.outbound.reservedPorts[].expires"] = true
+	say("", document, said)
+	for _, f := range Fields() {
+		if !said[f.Path] {
+			t.Errorf("testdata/good/full.yaml does not set %s", f.Path)
+		}
+	}
+}
+
+// say notes the paths that a document gives values to.
+func say(path string, value any, said map[string]bool) {
+	said[path] = true
+	switch v := value.(type) {
+	case map[string]any:
+		for name, below := range v {
+			say(strings.TrimPrefix(path+"."+name, "."), below, said)
+		}
+	case []any:
+		for _, item := range v {
+			say(path+"[]", item, said)
+		}
+	}
 }

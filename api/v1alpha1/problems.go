@@ -27,7 +27,7 @@ func (p Problem) String() string {
 
 // Problems is the error that Decode returns: everything that is wrong with a
 // document, sorted by path.
-type Problems []Problem
+type Problems []Problem //nolint:errname // it is a list that can be shown, and an error as well
 
 // Error is one line for one problem, and otherwise a first line with their number
 // and a line for each.

@@ -202,7 +202,7 @@ func validateDuration(d *metav1.Duration, path *field.Path) field.ErrorList {
 	if d == nil {
 		return nil
 	}
-	if d.Duration < 0 || d.Duration > MaxDuration || d.Duration%wholeSeconds != 0 {
+	if d.Duration < 0 || d.Duration > MaxDuration || d.Duration%wholeUnit != 0 {
 		return field.ErrorList{field.Invalid(path, d.Duration.String(), "must be in whole seconds, from 0s to "+strings.TrimSuffix(MaxDuration.String(), "0m0s"))}
 	}
 	return nil

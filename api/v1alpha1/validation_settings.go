@@ -16,8 +16,8 @@ import (
 const (
 	// MaxDuration of every setting: a pod that takes longer to start or to stop is
 	// taken for one that hangs.
-	MaxDuration  = time.Hour
-	wholeSeconds = time.Second
+	MaxDuration = time.Hour
+	wholeUnit   = time.Second
 )
 
 // validateSettings checks one level. A nil path is the document's own top level.
