@@ -51,8 +51,8 @@ func (g *podGenerator) pod(n int) *corev1.Pod {
 	}
 	g.network(s)
 	g.placement(s)
-	if g.often(0.1) {
-		s.Resources = &corev1.ResourceRequirements{Requests: quantities("64", "64Gi"), Limits: quantities("64", "64Gi")}
+	if g.often(0.3) {
+		s.Resources = new(g.resources())
 	}
 	return pod
 }

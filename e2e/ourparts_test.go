@@ -17,9 +17,11 @@ const ourAdditions = `^(initContainers/(pillion-init|envoy)|containers/envoy|vol
 	`|annotations/(cluster-autoscaler\.kubernetes\.io/safe-to-evict-local-volumes|kubectl\.kubernetes\.io/default-container))$`
 
 // ourChanges is everything that an injection may change. The groups are a list of
-// containers, the name of one, and the way to the value within it.
+// containers, the name of one, and the way to the value within it; or a list of the
+// pod's own resources, and the name of one.
 const ourChanges = `^(?:spec\.(containers|initContainers)\[([a-z0-9-]+)\]\.` +
 	`((?:liveness|readiness|startup)Probe\.(?:httpGet|tcpSocket|grpc)\.port|lifecycle\.preStop)` +
+	`|spec\.resources\.(requests|limits)\[(cpu|memory)\]` +
 	`|spec\.terminationGracePeriodSeconds` +
 	`|metadata\.annotations\[cluster-autoscaler\.kubernetes\.io/safe-to-evict-local-volumes\])$`
 
@@ -80,6 +82,9 @@ func checkSame(t *testing.T, want, got object) {
 		dropEmpty(child(pod, "metadata"), "annotations")
 		dropEmpty(child(pod, "spec"), "volumes")
 		dropEmpty(child(pod, "spec"), "initContainers")
+		dropEmpty(child(pod, "spec", "resources"), "requests")
+		dropEmpty(child(pod, "spec", "resources"), "limits")
+		dropEmpty(child(pod, "spec"), "resources")
 		for _, list := range []string{"containers", "initContainers"} {
 			items, _ := child(pod, "spec")[list].([]any)
 			for _, item := range items {
@@ -147,6 +152,8 @@ func takeBack(t *testing.T, pod object, change injector.Change) {
 			t.Fatalf("the status says that %s was changed, and there is no such container", change.Path)
 		}
 		parent, field = child(items[at].(object), way[:len(way)-1]...), way[len(way)-1]
+	case match[4] != "":
+		parent, field = child(pod, "spec", "resources", match[4]), match[5]
 	case strings.HasPrefix(change.Path, "metadata."):
 		parent, field = child(pod, "metadata", "annotations"), "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 	}

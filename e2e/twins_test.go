@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -50,14 +52,28 @@ func newNamespace(t *testing.T, c client.Client, prefix string, labels map[strin
 	return namespace.Name
 }
 
-// createIn is the pod as kube-apiserver would store it in that namespace.
+// createIn is the pod as kube-apiserver would store it in that namespace, without
+// what kube-apiserver computes for the pod as a whole from its containers' resources.
 func (w *twins) createIn(t *testing.T, namespace string, pod *corev1.Pod) (*corev1.Pod, error) {
 	t.Helper()
 	w.warned.texts = nil
 	created := pod.DeepCopy()
 	created.Namespace = namespace
 	err := w.client.Create(t.Context(), created, client.DryRunAll)
+	if whole := created.Spec.Resources; whole != nil {
+		stated := cmp.Or(pod.Spec.Resources, &corev1.ResourceRequirements{})
+		whole.Requests, whole.Limits = keep(whole.Requests, stated.Requests), keep(whole.Limits, stated.Limits)
+	}
 	return created, err
+}
+
+// keep is the part of a list that another one names.
+func keep(list, stated corev1.ResourceList) corev1.ResourceList {
+	maps.DeleteFunc(list, func(name corev1.ResourceName, _ resource.Quantity) bool {
+		_, ok := stated[name]
+		return !ok
+	})
+	return list
 }
 
 // create creates a pod in both. It has to be accepted in both, and to differ by
