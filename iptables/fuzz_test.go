@@ -53,9 +53,12 @@ func FuzzParseArgs(f *testing.F) {
 }
 
 // FuzzArgs makes a redirect of numbers, as the injector does: what is valid must
-// survive its way to pillion-init.
+// survive its way to pillion-init. Ranges are put in order and probe ports among
+// the own ones, since hardly any would be valid otherwise.
 func FuzzArgs(f *testing.F) {
 	f.Add(uint32(15033), uint32(15033), uint16(15006), uint16(15001), uint16(15000), uint16(15099), true, true, []byte{1, 2, 3, 4}, []byte{10, 0, 0, 0, 8})
+	f.Add(uint32(15033), uint32(15033), uint16(15006), uint16(15001), uint16(15000), uint16(15099), true, true,
+		[]byte("\x0c\xea\x0c\xea\x00\x28\x1f\x90\x1b\x58\x1b\x59\x0c\xec\x0c\xec\x00\x29\x1f\x91\x00\x35\x00\x35"), []byte("\xfd\x00\x00\x09\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x40\x0a\x60\x00\x00\x0c"))
 	f.Add(uint32(1), uint32(4294967295), uint16(1), uint16(65535), uint16(1), uint16(65535), true, false, []byte{}, []byte{})
 	f.Fuzz(func(t *testing.T, uid, gid uint32, inbound, outbound, first, last uint16, ipv4, ipv6 bool, ports, networks []byte) {
 		r := Redirect{
@@ -63,13 +66,13 @@ func FuzzArgs(f *testing.F) {
 		}
 		for ; len(ports) >= 4; ports = ports[4:] {
 			a, b := uint16(ports[0])<<8|uint16(ports[1]), uint16(ports[2])<<8|uint16(ports[3])
-			switch len(ports) % 3 {
+			switch ordered := (PortRange{max(1, min(a, b)), max(1, a, b)}); len(ports) / 4 % 3 {
 			case 0:
-				r.ReservedInbound = append(r.ReservedInbound, PortRange{a, b})
+				r.ReservedInbound = append(r.ReservedInbound, ordered)
 			case 1:
-				r.ReservedOutbound = append(r.ReservedOutbound, PortRange{a, b})
+				r.ReservedOutbound = append(r.ReservedOutbound, ordered)
 			default:
-				r.ProbePorts = append(r.ProbePorts, ProbePort{Listen: a, Target: b})
+				r.ProbePorts = append(r.ProbePorts, ProbePort{Listen: first + a%100, Target: b})
 			}
 		}
 		for len(networks) >= 17 {
