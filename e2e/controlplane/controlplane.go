@@ -32,6 +32,9 @@ type ControlPlane struct {
 	Config *rest.Config
 
 	environment *envtest.Environment
+	parent      *parent
+	// folder is for the launchers.
+	folder string
 }
 
 // Flag is one of kube-apiserver's, as {"audit-log-path", FILE}.
@@ -39,33 +42,53 @@ type Flag struct{ Name, Value string }
 
 // Start starts both, kube-apiserver with these flags beside those that it needs,
 // and returns when it answers. Whatever happens, nothing goes on running after an
-// error.
+// error, nor after the end of this process, however it ends.
 func Start(ctx context.Context, flags ...Flag) (*ControlPlane, error) {
 	programs, err := Find(ctx)
 	if err != nil {
 		return nil, err
 	}
-	environment := &envtest.Environment{
+	folder, err := os.MkdirTemp("", "pillion-controlplane-")
+	if err != nil {
+		return nil, fmt.Errorf("making a folder for the launchers: %w", err)
+	}
+	c := &ControlPlane{parent: newParent(), folder: folder}
+	if err := c.start(programs, flags); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting etcd and kube-apiserver: %w", err), c.Stop())
+	}
+	return c, nil
+}
+
+func (c *ControlPlane) start(programs Programs, flags []Flag) error {
+	c.environment = &envtest.Environment{
 		ControlPlaneStartTimeout: patience,
 		ControlPlaneStopTimeout:  patience,
 	}
-	apiServer := environment.ControlPlane.GetAPIServer()
-	apiServer.Path = programs.APIServer
+	etcd, err := launcher(c.folder, programs.Etcd)
+	if err != nil {
+		return err
+	}
+	c.environment.ControlPlane.Etcd = &envtest.Etcd{Path: etcd}
+	apiServer := c.environment.ControlPlane.GetAPIServer()
+	if apiServer.Path, err = launcher(c.folder, programs.APIServer); err != nil {
+		return err
+	}
 	for _, flag := range flags {
 		apiServer.Configure().Append(flag.Name, flag.Value)
 	}
-	environment.ControlPlane.Etcd = &envtest.Etcd{Path: programs.Etcd}
-	config, err := environment.Start()
+	c.parent.do(func() { c.Config, err = c.environment.Start() })
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("starting etcd and kube-apiserver: %w", err), environment.Stop())
+		return err
 	}
-	config.QPS = -1
-	return &ControlPlane{Config: config, environment: environment}, nil
+	c.Config.QPS = -1
+	return nil
 }
 
 // Stop ends both and forgets what they stored.
 func (c *ControlPlane) Stop() error {
-	if err := c.environment.Stop(); err != nil {
+	err := c.environment.Stop()
+	c.parent.end()
+	if err := errors.Join(err, os.RemoveAll(c.folder)); err != nil {
 		return fmt.Errorf("stopping etcd and kube-apiserver: %w", err)
 	}
 	return nil

@@ -1,26 +1,48 @@
 package controlplane
 
 import (
-	"net"
-	"net/url"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/discovery"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// The version is the program's own, since clients judge by it, and nothing listens afterwards.
+// The version is the program's own, since clients judge by it. A pod is stored
+// without a ServiceAccount. Nothing runs afterwards.
 func TestStartAndStop(t *testing.T) {
 	plane, err := Start(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := discovery.NewDiscoveryClientForConfig(plane.Config)
+	running := children(t, os.Getpid())
+	checkVersion(t, plane)
+	createPod(t, plane)
+	if err := plane.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	checkPrograms(t, running)
+	for pid, program := range running {
+		if alive(pid) {
+			t.Errorf("%s runs on after Stop, as process %d", program, pid)
+		}
+	}
+	if _, err := os.Stat(plane.folder); err == nil {
+		t.Errorf("Stop leaves %s behind", plane.folder)
+	}
+}
+
+func checkVersion(t *testing.T, plane *ControlPlane) {
+	t.Helper()
+	server, err := discovery.NewDiscoveryClientForConfig(plane.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	version, err := client.ServerVersion()
+	version, err := server.ServerVersion()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,16 +57,25 @@ func TestStartAndStop(t *testing.T) {
 	if want := strings.TrimSpace(string(printed)); "Kubernetes "+version.GitVersion != want || strings.HasPrefix(version.GitVersion, "v0.") {
 		t.Errorf("the API server answers as %q, and its program as %q", version.GitVersion, want)
 	}
-	if err := plane.Stop(); err != nil {
+}
+
+func createPod(t *testing.T, plane *ControlPlane) {
+	t.Helper()
+	c, err := client.New(plane.Config, client.Options{})
+	if err != nil {
 		t.Fatal(err)
 	}
-	address := plane.Config.Host
-	if parsed, err := url.Parse(plane.Config.Host); err == nil && parsed.Host != "" {
-		address = parsed.Host
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "app", Namespace: "new"},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
 	}
-	if connection, err := net.Dial("tcp", address); err == nil {
-		connection.Close()
-		t.Errorf("something still listens on %s", address)
+	for _, object := range []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "new"}}, pod} {
+		if err := c.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if pod.UID == "" {
+		t.Error("the pod was not stored")
 	}
 }
 
