@@ -144,7 +144,8 @@ func TestConnectionAgeIsBounded(t *testing.T) {
 			t.Fatalf("a young connection is to be closed: %v, %v", response, err)
 		}
 	}
-	r.listener.(*connections).maxAge = time.Nanosecond
+	r = start(t, func(o *Options) { o.MaxConnectionAge = time.Nanosecond })
+	r.untilReady(t)
 	client = r.httpClient(t)
 	for range 3 {
 		if response, err := r.review(client); err != nil || !response.Close {
