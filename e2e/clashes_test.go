@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -103,7 +104,7 @@ func probes(count int32) func(pod *corev1.Pod) {
 		pod.Spec.Containers = nil
 		for i := range count {
 			c := app.DeepCopy()
-			c.Name, c.Ports = "app-"+string(rune('a'+i/26))+string(rune('a'+i%26)), nil
+			c.Name, c.Ports = fmt.Sprintf("app-%d", i), nil
 			c.LivenessProbe.HTTPGet.Port = intstr.FromInt32(10000 + i)
 			pod.Spec.Containers = append(pod.Spec.Containers, *c)
 		}

@@ -126,17 +126,17 @@ func TestDryRun(t *testing.T) {
 	}
 
 	before = installed.counters(t)
-	real := appPod("same")
-	real.Namespace = w.meshed
-	if err := w.client.Create(t.Context(), real); err != nil {
+	created := appPod("same")
+	created.Namespace = w.meshed
+	if err := w.client.Create(t.Context(), created); err != nil {
 		t.Fatal(err)
 	}
 	const admissions = `admissions_total{dry_run="false",reason="Injected",verdict="inject"`
 	if more := installed.asked(t, before); more[admissions] != 1 {
 		t.Errorf("after a creation the webhook counts %v", more)
 	}
-	checkSame(t, stored(t, real), stored(t, dry))
-	checkSame(t, stored(t, real), stored(t, applied))
+	checkSame(t, stored(t, created), stored(t, dry))
+	checkSame(t, stored(t, created), stored(t, applied))
 
 	var events corev1.EventList
 	if err := w.client.List(t.Context(), &events, client.InNamespace(w.meshed)); err != nil || len(events.Items) > 0 {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -30,8 +31,17 @@ const otherPatch = `[
 	{"op":"add","path":"/metadata/annotations/other.example.com~1done","value":"yes"},
 	{"op":"add","path":"/spec/terminationGracePeriodSeconds","value":5}]`
 
-// other answers as a webhook that does its work once to each pod.
-func other(w http.ResponseWriter, r *http.Request) {
+// quietPatch gives the sidecar nothing more to do, and yet puts containers before it.
+const quietPatch = `[
+	{"op":"add","path":"/spec/containers/0","value":{"name":"other","image":"other","lifecycle":{"preStop":{"sleep":{"seconds":1}}}}},
+	{"op":"add","path":"/spec/initContainers/0","value":{"name":"other-init","image":"other"}},
+	{"op":"add","path":"/metadata/annotations/other.example.com~1done","value":"yes"}]`
+
+// other answers as a webhook that patches each pod once.
+type other struct{ patch string }
+
+// ServeHTTP implements http.Handler.
+func (o other) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var review admissionreviewv1.AdmissionReview
 	var pod corev1.Pod
 	if err := json.NewDecoder(r.Body).Decode(&review); err != nil || json.Unmarshal(review.Request.Object.Raw, &pod) != nil {
@@ -40,18 +50,20 @@ func other(w http.ResponseWriter, r *http.Request) {
 	}
 	review.Response = &admissionreviewv1.AdmissionResponse{UID: review.Request.UID, Allowed: true}
 	if pod.Annotations[otherDone] == "" {
-		review.Response.Patch, review.Response.PatchType = []byte(otherPatch), new(admissionreviewv1.PatchTypeJSONPatch)
+		review.Response.Patch, review.Response.PatchType = []byte(o.patch), new(admissionreviewv1.PatchTypeJSONPatch)
 	}
 	review.Request = nil
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(&review) // the client sees a half answer
+	if err := json.NewEncoder(w).Encode(&review); err != nil {
+		panic(http.ErrAbortHandler) // which the client sees
+	}
 }
 
 // installOther registers the other webhook under a name, for namespaces with a label
 // of that name. kube-apiserver calls webhook configurations in the order of their names.
-func installOther(t *testing.T, name string) {
+func installOther(t *testing.T, name, patch string) {
 	t.Helper()
-	server := httptest.NewTLSServer(http.HandlerFunc(other))
+	server := httptest.NewTLSServer(other{patch})
 	t.Cleanup(server.Close)
 	c := apiServer(t)
 	configuration := &admissionv1.MutatingWebhookConfiguration{
@@ -86,11 +98,11 @@ func installOther(t *testing.T, name string) {
 // pillion-init last; the other's container is cared for as the app's.
 func TestOtherWebhooks(t *testing.T) {
 	install(t, nil)
-	for order, name := range map[string]string{"before ours": "a-other", "after ours": "z-other"} {
-		installOther(t, name)
+	for name, patch := range map[string]string{"before": otherPatch, "the-one-after": otherPatch, "before-and-quiet": quietPatch, "the-quiet-one-after": quietPatch} {
+		installOther(t, name, patch)
 		w := newTwins(t, map[string]string{"other": name})
 		for _, mode := range modes() {
-			t.Run(order+"/"+mode, func(t *testing.T) {
+			t.Run(name+"/"+mode, func(t *testing.T) {
 				pod := appPod("crowded")
 				pod.Annotations = map[string]string{"pillion.dev/mode": mode}
 				pod.Spec.InitContainers = []corev1.Container{{Name: "migrate", Image: "migrate"}}
@@ -118,10 +130,11 @@ func checkCrowded(t *testing.T, pod *corev1.Pod, mode string, status injector.St
 	if got := names(pod.Spec.Containers); !slices.Equal(got, containers) {
 		t.Errorf("the containers are %q, want %q", got, containers)
 	}
-	probed := container(t, pod, "other")
-	port := probed.LivenessProbe.TCPSocket.Port.IntValue()
-	if probePorts := argumentOf(t, pod, "--probe-ports="); port < 15040 || !strings.Contains(probePorts, "9999") {
-		t.Errorf("the other's probe goes to %d, and the redirect knows %s", port, probePorts)
+	if probe := container(t, pod, "other").LivenessProbe; probe != nil {
+		port, ports := probe.TCPSocket.Port.IntValue(), argumentOf(t, pod, "--probe-ports=")
+		if port < 15040 || !strings.Contains(ports, strconv.Itoa(port)+":9999") {
+			t.Errorf("the other's probe goes to %d, and the redirect knows %s", port, ports)
+		}
 	}
 	sleep := int64(0)
 	for _, name := range []string{"other", "app"} {
@@ -144,7 +157,7 @@ func checkCrowded(t *testing.T, pod *corev1.Pod, mode string, status injector.St
 // to the pod before, between and after both webhooks.
 func TestLimitRangeWithOtherWebhook(t *testing.T) {
 	install(t, nil)
-	installOther(t, "z-other")
+	installOther(t, "z-other", otherPatch)
 	w := newTwins(t, map[string]string{"other": "z-other"})
 	w.limit(t, corev1.LimitRangeItem{Type: corev1.LimitTypeContainer, Default: quantities("500m", "256Mi"), DefaultRequest: quantities("50m", "64Mi")})
 	pod := appPod("limited")

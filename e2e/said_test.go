@@ -23,7 +23,7 @@ type auditEvent struct {
 // under the name of the entry that was asked, and so is a converging second call's.
 func TestAuditLogSaysWhy(t *testing.T) {
 	install(t, nil)
-	installOther(t, "z-other")
+	installOther(t, "z-other", otherPatch)
 	for entry, labels := range map[string]map[string]string{"inject.pillion.dev": nil, "strict.inject.pillion.dev": {strictLabel: "true"}} {
 		w := newTwins(t, labels)
 		typo := appPod("typo")
