@@ -3,6 +3,7 @@ package injector
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,11 +44,11 @@ func Annotations() []Annotation {
 			"Which kind of container Envoy runs in.", "native", parseMode},
 		{"service", "name", "service",
 			"The service that the pod belongs to, instead of its app.kubernetes.io/name or app label.", "checkout", parseService},
-		{"reserved-inbound-ports", "list of ports and ranges", "redirect.inbound.reservedPorts",
+		{"reserved-inbound-ports", "list of ports and ranges, 1000 at most", "redirect.inbound.reservedPorts",
 			"Ports of the pod that bypass Envoy, added to the reserved ones; !PORT takes a reserved one back.", "9042,7000-7010,!3306", parseReservedInbound},
-		{"reserved-outbound-ports", "list of ports and ranges", "redirect.outbound.reservedPorts",
+		{"reserved-outbound-ports", "list of ports and ranges, 1000 at most", "redirect.outbound.reservedPorts",
 			"Ports of destinations that bypass Envoy, added to the reserved ones; !PORT takes a reserved one back.", "9042,7000-7010,!3306", parseReservedOutbound},
-		{"excluded-cidrs", "list of CIDRs", "redirect.excludedCIDRs",
+		{"excluded-cidrs", "list of CIDRs, 1000 at most", "redirect.excludedCIDRs",
 			"Destinations that bypass Envoy, added to the excluded ones.", "10.1.0.0/16,fd00::/8", parseExcludedCIDRs},
 		{"cpu-request", "quantity", "sidecar.resources.requests.cpu",
 			"CPU request of the envoy container.", "250m",
@@ -111,14 +112,31 @@ func parseReservedOutbound(_ *Injector, s *settings, value string, source Source
 }
 
 func parseExcludedCIDRs(_ *Injector, s *settings, value string, source Source) error {
-	for item := range strings.SplitSeq(value, ",") {
+	items, err := splitList(value)
+	if err != nil {
+		return err
+	}
+	// The list may be shared with the settings of every other pod.
+	s.excludedCIDRs = slices.Clip(s.excludedCIDRs)
+	for _, item := range items {
 		prefix, err := iptables.ParsePrefix(item)
 		if err != nil {
 			return err
 		}
-		s.excludeCIDR(prefix, source)
+		s.excludedCIDRs = append(s.excludedCIDRs, setting[netip.Prefix]{prefix, source})
 	}
 	return nil
+}
+
+// longestList bounds the work for one annotation, and the length of the argument
+// that it becomes: Linux executes nothing with one above 128 KiB.
+const longestList = 1000
+
+func splitList(value string) ([]string, error) {
+	if n := strings.Count(value, ",") + 1; n > longestList {
+		return nil, fmt.Errorf("must have at most %d items, and has %d", longestList, n)
+	}
+	return strings.Split(value, ","), nil
 }
 
 func parseLogLevel(_ *Injector, s *settings, value string, source Source) error {

@@ -107,6 +107,9 @@ func (i *Injector) layer() error {
 	if err := i.base.applyStrictly(&i.config.Settings, Source{Level: LevelConfig}); err != nil {
 		return err
 	}
+	if err := i.redirect(&i.base).Validate(); err != nil {
+		return err
+	}
 	i.base.markDefaults(&defaults)
 	for n := range i.config.Namespaces {
 		entry := &i.config.Namespaces[n]

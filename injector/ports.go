@@ -52,7 +52,7 @@ func (p ports) check(level *v1alpha1.DirectionSettings) error {
 	for n, port := range level.UnreservedPorts {
 		r, err := parsePort(port)
 		if err == nil {
-			_, err = unreserve(p.entries, r)
+			_, err = unreserve(slices.Clone(p.entries), r)
 		}
 		if err != nil {
 			return fmt.Errorf("unreservedPorts[%d]: %w", n, err)
@@ -90,10 +90,11 @@ func parsePort(port intstr.IntOrString) (iptables.PortRange, error) {
 	return iptables.ParsePortRange(port.String())
 }
 
-// unreserve takes a range away that is reserved exactly so.
+// unreserve takes a range away that is reserved exactly so, in place.
 func unreserve(entries []Port, r iptables.PortRange) ([]Port, error) {
-	kept := slices.DeleteFunc(slices.Clone(entries), func(e Port) bool { return e.PortRange == r })
-	if len(kept) == len(entries) {
+	before := len(entries)
+	entries = slices.DeleteFunc(entries, func(e Port) bool { return e.PortRange == r })
+	if len(entries) == before {
 		for _, e := range entries {
 			if e.First <= r.Last && r.First <= e.Last {
 				return nil, fmt.Errorf("%s is not reserved as such: it is part of %s (%s), which can only be taken back whole", r, e.PortRange, e.Protocol)
@@ -101,13 +102,17 @@ func unreserve(entries []Port, r iptables.PortRange) ([]Port, error) {
 		}
 		return nil, fmt.Errorf("%s is not reserved, so there is nothing to take back", r)
 	}
-	return kept, nil
+	return entries, nil
 }
 
 // applyList adds and takes away what an annotation lists: `9042,7000-7010,!3306`.
 func (p ports) applyList(list string, source Source) (ports, error) {
+	items, err := splitList(list)
+	if err != nil {
+		return p, err
+	}
 	entries := slices.Clone(p.entries)
-	for _, item := range strings.Split(list, ",") {
+	for _, item := range items {
 		text, takeBack := strings.CutPrefix(item, "!")
 		r, err := iptables.ParsePortRange(text)
 		if err != nil {

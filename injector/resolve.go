@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -108,16 +109,13 @@ func (s *settings) applyRedirect(level *v1alpha1.RedirectSettings, source Source
 	}
 	s.inbound = s.inbound.apply(&level.Inbound, source)
 	s.outbound = s.outbound.apply(&level.Outbound, source)
+	// The list may be shared with the settings of every other pod.
+	s.excludedCIDRs = slices.Clip(s.excludedCIDRs)
 	for _, text := range level.ExcludedCIDRs {
 		if prefix, err := iptables.ParsePrefix(text); err == nil {
-			s.excludeCIDR(prefix, source)
+			s.excludedCIDRs = append(s.excludedCIDRs, setting[netip.Prefix]{prefix, source})
 		}
 	}
-}
-
-func (s *settings) excludeCIDR(prefix netip.Prefix, source Source) {
-	// The slice may be shared with the settings of every other pod.
-	s.excludedCIDRs = append(s.excludedCIDRs[:len(s.excludedCIDRs):len(s.excludedCIDRs)], setting[netip.Prefix]{prefix, source})
 }
 
 // markDefaults turns the source of every value that is the default's into

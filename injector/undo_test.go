@@ -179,6 +179,7 @@ func FuzzAnnotation(f *testing.F) {
 			}
 		case injector.Inject:
 			checkUndo(t, raw, injected)
+			checkCommandLines(t, result.Sidecar)
 			again, _ := injectWith(t, i, injector.Namespace{Name: "shop"}, injected)
 			if len(again.Patch) != 0 {
 				t.Errorf("a second pass changes the pod: %s", describe(again))
