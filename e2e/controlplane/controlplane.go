@@ -33,7 +33,7 @@ type ControlPlane struct {
 
 	environment *envtest.Environment
 	parent      *parent
-	// folder is for the launchers.
+	// folder is for the launchers and what the programs say.
 	folder string
 }
 
@@ -50,11 +50,12 @@ func Start(ctx context.Context, flags ...Flag) (*ControlPlane, error) {
 	}
 	folder, err := os.MkdirTemp("", "pillion-controlplane-")
 	if err != nil {
-		return nil, fmt.Errorf("making a folder for the launchers: %w", err)
+		return nil, fmt.Errorf("making a folder for the control plane: %w", err)
 	}
 	c := &ControlPlane{parent: newParent(), folder: folder}
 	if err := c.start(programs, flags); err != nil {
-		return nil, errors.Join(fmt.Errorf("starting etcd and kube-apiserver: %w", err), c.Stop())
+		err = fmt.Errorf("starting etcd and kube-apiserver: %w\n%s", err, c.lastWords())
+		return nil, errors.Join(err, c.Stop())
 	}
 	return c, nil
 }
@@ -82,6 +83,19 @@ func (c *ControlPlane) start(programs Programs, flags []Flag) error {
 	}
 	c.Config.QPS = -1
 	return nil
+}
+
+// lastWords is the end of what each program said.
+func (c *ControlPlane) lastWords() string {
+	const enough = 2000
+	var words strings.Builder
+	for _, program := range []string{"etcd", "kube-apiserver"} {
+		// One that was not started said nothing.
+		if text, err := os.ReadFile(logFile(c.folder, program)); err == nil {
+			fmt.Fprintf(&words, "The end of what %s said:\n%s\n", program, text[max(0, len(text)-enough):])
+		}
+	}
+	return words.String()
 }
 
 // Stop ends both and forgets what they stored.

@@ -79,6 +79,19 @@ func createPod(t *testing.T, plane *ControlPlane) {
 	}
 }
 
+// What a program said when it gave up is in the error, and etcd does not stay behind.
+func TestAWrongFlag(t *testing.T) {
+	_, err := Start(t.Context(), Flag{Name: "audit-log-maxage", Value: "young"})
+	if err == nil || !strings.Contains(err.Error(), `invalid argument "young"`) {
+		t.Errorf("got %v, want an error with kube-apiserver's own words", err)
+	}
+	for pid, program := range children(t, os.Getpid()) {
+		if alive(pid) {
+			t.Errorf("%s runs on, as process %d", program, pid)
+		}
+	}
+}
+
 func TestAProgramThatIsNotBuilt(t *testing.T) {
 	t.Setenv("PILLION_CACHE", t.TempDir())
 	t.Setenv("KUBEBUILDER_ASSETS", "")
