@@ -36,6 +36,8 @@ var rooms = map[string]string{
 	"webhook":   "edge",
 	"charts":    "chart",
 	"cmd":       "command",
+	"bench":     "test",
+	"bench":     "test",
 	"e2e":       "test",
 	"hack":      "tool",
 	".":         "test", // the folder that this file is in
