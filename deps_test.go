@@ -34,6 +34,7 @@ var rooms = map[string]string{
 	"manifest":  "pure",
 	"nearest":   "pure",
 	"webhook":   "edge",
+	"bench":     "test",
 	"charts":    "chart",
 	"cmd":       "command",
 	"bench":     "test",
