@@ -37,8 +37,6 @@ var rooms = map[string]string{
 	"bench":     "test",
 	"charts":    "chart",
 	"cmd":       "command",
-	"bench":     "test",
-	"bench":     "test",
 	"e2e":       "test",
 	"hack":      "tool",
 	".":         "test", // the folder that this file is in
