@@ -37,7 +37,8 @@ func (v *view) raisePodResources(s *Sidecar, to *edits) {
 		}
 		sum, err := v1alpha1.ParseQuantity(textOf(original))
 		if err != nil {
-			continue // kube-apiserver is about to say so
+			// An exponent (see ParseQuantity), or what kube-apiserver is about to refuse.
+			continue
 		}
 		sum.Add(*r.add)
 		raised := quote(sum.String())
