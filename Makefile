@@ -28,6 +28,7 @@ demo: ## show an injection, offline within a minute and then by a real kube-apis
 .PHONY: build
 build: ## build the programs into bin/
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	ln -sf pillionctl bin/kubectl-pillion
 
 .PHONY: test
 test: ## run every test, with a real etcd and kube-apiserver (compiled once)
