@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -80,10 +81,22 @@ func (r *Release) StartWebhook(ctx context.Context, program, folder string, log 
 	// It goes on until Stop, which also a caller that was interrupted calls.
 	w.command = exec.CommandContext(context.WithoutCancel(ctx), program, r.arguments(container, folder)...)
 	w.command.Stdout, w.command.Stderr = log, log
-	if err := w.command.Start(); err != nil {
+	// A test that is killed calls no Stop, so the kernel has to.
+	w.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error, 1)
+	go func() {
+		// The kernel takes the end of the thread that started a program for the
+		// parent's end: hold it.
+		runtime.LockOSThread()
+		err := w.command.Start()
+		started <- err
+		if err == nil {
+			w.exited <- w.command.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("starting the webhook: %w", err)
 	}
-	go func() { w.exited <- w.command.Wait() }()
 	if err := w.waitReady(ctx); err != nil {
 		return nil, errors.Join(err, w.Stop())
 	}
