@@ -87,7 +87,8 @@ func TestWarningsReachTheClient(t *testing.T) {
 	install(t, nil)
 	w := newTwins(t, nil)
 	pod := podWith("pillion.dev/log-levle", "info")
-	pod.Annotations["pillion.dev/memory-limit"] = "64Mi"
+	pod.Annotations["pillion.dev/memory-limit"], pod.Annotations["pillion.dev/mode"] = "64Mi", "classic"
+	pod.Spec.RestartPolicy = corev1.RestartPolicyOnFailure
 	pod.Spec.Containers[0].Ports = append(pod.Spec.Containers[0].Ports, corev1.ContainerPort{ContainerPort: 53, Protocol: corev1.ProtocolUDP})
 	w.create(t, pod)
 	var codes []string
@@ -95,7 +96,7 @@ func TestWarningsReachTheClient(t *testing.T) {
 		code, _, _ := strings.Cut(text, ":")
 		codes = append(codes, code)
 	}
-	want := []string{injector.ReasonUnknownAnnotation.Code, injector.ReasonResourcesAdjusted.Code, injector.ReasonUDPPort.Code, injector.ReasonGracePeriodRaised.Code}
+	want := []string{injector.ReasonUnknownAnnotation.Code, injector.ReasonClassicJob.Code, injector.ReasonResourcesAdjusted.Code, injector.ReasonUDPPort.Code}
 	if !slices.Equal(codes, want) {
 		t.Errorf("the warnings are %q, want %q", w.warned.texts, want)
 	}
