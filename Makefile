@@ -10,6 +10,10 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 LDFLAGS  := -X github.com/pillion-mesh/pillion/injector.Version=$(VERSION)
 # How long `make fuzz` spends on each fuzzer.
 FUZZTIME ?= 30s
+# `make bench` goes through all of its benchmarks ROUNDS times, so that what else
+# the machine does meets each of them alike.
+ROUNDS    ?= 1
+BENCHTIME ?= 1s
 # golangci-lint from hack/tools/go.mod; Go keeps the built program in its cache.
 LINT     := go tool -modfile=hack/tools/go.mod golangci-lint
 # What runs many requests at once is tested with the race detector as well, but for
@@ -40,6 +44,10 @@ test: ## run every test, with a real etcd and kube-apiserver (compiled once)
 .PHONY: fuzz
 fuzz: ## run every fuzzer for FUZZTIME (30s)
 	@hack/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: ## measure admissions beside floors and over HTTPS, ROUNDS times
+	@for round in $$(seq $(ROUNDS)); do go test ./bench -run '^$$' -bench . -benchtime $(BENCHTIME) -count 1; done
 
 .PHONY: lint
 lint: ## run golangci-lint (compiled once)
