@@ -87,7 +87,7 @@ func (r *Release) StartWebhook(ctx context.Context, program, folder string, log 
 	go func() {
 		// The kernel takes the end of the thread that started a program for the
 		// parent's end: hold it.
-		gogoruntime.LockOSThread()
+		goruntime.LockOSThread()
 		err := w.command.Start()
 		started <- err
 		if err == nil {
