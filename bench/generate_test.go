@@ -65,11 +65,11 @@ func TestCorpusIsCurrent(t *testing.T) {
 
 var update = flag.Bool("update", false, "write testdata anew")
 
-func encode(t testing.TB, value any) []byte {
-	t.Helper()
+func encode(tb testing.TB, value any) []byte {
+	tb.Helper()
 	encoded, err := json.Marshal(value)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return encoded
 }
@@ -79,9 +79,9 @@ func reviewOf(t *testing.T, pod *corev1.Pod) *admissionv1.AdmissionReview {
 	t.Helper()
 	pod.ManagedFields = []metav1.ManagedFieldsEntry{{
 		Manager: "kube-controller-manager", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1",
-		Time: &metav1.Time{}, FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: encode(t, map[string]any{
+		Time: &metav1.Time{}, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(string(encode(t, map[string]any{
 			"f:metadata": fieldsOf(t, pod.ObjectMeta), "f:spec": fieldsOf(t, pod.Spec),
-		})},
+		}))),
 	}}
 	pods := metav1.GroupVersionResource{Version: "v1", Resource: "pods"}
 	kind := metav1.GroupVersionKind{Version: "v1", Kind: "Pod"}
