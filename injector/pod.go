@@ -43,13 +43,20 @@ type PodSpec struct {
 	NodeSelector                  map[string]string   `json:"nodeSelector"`
 	OS                            *PodOS              `json:"os"`
 	SecurityContext               *PodSecurityContext `json:"securityContext"`
-	Resources                     PodResources        `json:"resources"`
+	Resources                     Resources           `json:"resources"`
 }
 
-// PodResources are what a pod requests and is limited to as a whole, as written.
-type PodResources struct {
-	Requests map[string]jsontext.Value `json:"requests"`
-	Limits   map[string]jsontext.Value `json:"limits"`
+// Resources of a Pod as a whole or of a Container.
+type Resources struct {
+	// Requests is nil where none are given at all.
+	Requests *Quantities `json:"requests"`
+	Limits   *Quantities `json:"limits"`
+}
+
+// Quantities are as written; nil where not given.
+type Quantities struct {
+	CPU    jsontext.Value `json:"cpu"`
+	Memory jsontext.Value `json:"memory"`
 }
 
 // PodOS of a Pod.
@@ -74,6 +81,7 @@ type Container struct {
 	Image           string              `json:"image"`
 	Ports           []ContainerPort     `json:"ports"`
 	RestartPolicy   string              `json:"restartPolicy"`
+	Resources       Resources           `json:"resources"`
 	SecurityContext *PodSecurityContext `json:"securityContext"`
 	LivenessProbe   *Probe              `json:"livenessProbe"`
 	ReadinessProbe  *Probe              `json:"readinessProbe"`

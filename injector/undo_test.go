@@ -56,6 +56,9 @@ func checkUndo(tb testing.TB, original, injected []byte) {
 		dropStatus(pod)
 		dropEmpty(pod["spec"].(map[string]any), "volumes")
 		dropEmpty(pod["spec"].(map[string]any), "initContainers")
+		if resources, ok := pod["spec"].(map[string]any)["resources"].(map[string]any); ok {
+			dropEmpty(resources, "requests")
+		}
 		for _, c := range pod["spec"].(map[string]any)["containers"].([]any) {
 			dropEmpty(c.(map[string]any), "lifecycle")
 		}

@@ -177,7 +177,7 @@ func (h *Handler) write(w http.ResponseWriter, a *answer) {
 		}
 		a.failure = &failure{status: http.StatusInternalServerError, reason: injector.ReasonInternal, err: err}
 	}
-	if a.failure.status == http.StatusServiceUnavailable {
+	if a.failure.reason == injector.ReasonOverload {
 		// kube-apiserver takes this as a wish to be asked again, within
 		// timeoutSeconds: the pod need not go without its sidecar.
 		w.Header().Set("Retry-After", "1")
