@@ -49,6 +49,7 @@ type generator struct {
 // namespace that kube-apiserver has not seen yet it looks up, while labels that
 // change take it a moment to notice.
 func newGenerator(t *testing.T) *generator {
+	t.Helper()
 	seed := *selectorsSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
