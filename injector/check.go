@@ -20,7 +20,7 @@ import (
 // value must be there, and once an array's elements have moved, no operation may
 // reach into one of the pod's own.
 func CheckPatch(rawPod []byte, patch []jsonpatch.Operation) error {
-	root := &place{}
+	root := &place{index: -1}
 	for _, op := range patch {
 		if !strings.HasPrefix(op.Path, "/") {
 			return fmt.Errorf("checking the patch: path %q is not a JSON pointer", op.Path)
@@ -42,8 +42,10 @@ func CheckPatch(rawPod []byte, patch []jsonpatch.Operation) error {
 
 // place is a value that some path leads to or through.
 type place struct {
-	token    string
-	children []*place
+	token string
+	// index is token as an array's index, -1 where it is none.
+	index    int
+	children []place
 	kind     jsontext.Kind // 0 where the pod has no such value
 	length   int           // of an array
 	// moved says that an operation has added or removed an array's element.
@@ -53,28 +55,65 @@ type place struct {
 }
 
 func (p *place) child(token string) *place {
-	for _, c := range p.children {
-		if c.token == token {
-			return c
+	for n := range p.children {
+		if p.children[n].token == token {
+			return &p.children[n]
 		}
 	}
 	return nil
 }
 
-func tokens(path string) []string {
-	split := strings.Split(path[1:], "/")
-	for n, token := range split {
-		split[n] = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
+// member is child for a name as it is in JSON, which is seldom worth unquoting.
+func (p *place) member(quoted jsontext.Value) *place {
+	if bytes.IndexByte(quoted, '\\') >= 0 {
+		unquoted, err := jsontext.AppendUnquote(nil, quoted)
+		if err != nil {
+			return nil
+		}
+		return p.child(string(unquoted))
 	}
-	return split
+	name := quoted[1 : len(quoted)-1]
+	for n := range p.children {
+		if p.children[n].token == string(name) {
+			return &p.children[n]
+		}
+	}
+	return nil
+}
+
+func (p *place) element(index int) *place {
+	for n := range p.children {
+		if p.children[n].index == index {
+			return &p.children[n]
+		}
+	}
+	return nil
+}
+
+// nextToken cuts the first token from a JSON pointer.
+func nextToken(path string) (token, rest string) {
+	token, rest, more := strings.Cut(path[1:], "/")
+	if more {
+		rest = path[1+len(token):]
+	}
+	if strings.Contains(token, "~") {
+		token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
+	}
+	return token, rest
 }
 
 func (p *place) want(path string) {
-	for _, token := range tokens(path) {
+	for path != "" {
+		var token string
+		token, path = nextToken(path)
 		next := p.child(token)
 		if next == nil {
-			next = &place{token: token}
-			p.children = append(p.children, next)
+			index, err := strconv.Atoi(token)
+			if err != nil || index < 0 {
+				index = -1
+			}
+			p.children = append(p.children, place{token: token, index: index})
+			next = &p.children[len(p.children)-1]
 		}
 		p = next
 	}
@@ -95,18 +134,18 @@ func (p *place) scan(dec *jsontext.Decoder) error {
 			_, err := dec.ReadToken()
 			return err
 		}
-		var token string
+		var next *place
 		if p.kind == jsontext.KindBeginObject {
-			name, err := dec.ReadToken()
+			name, err := dec.ReadValue()
 			if err != nil {
 				return err
 			}
-			token = name.String()
+			next = p.member(name)
 		} else {
-			token = strconv.Itoa(p.length)
+			next = p.element(p.length)
 		}
 		var err error
-		if next := p.child(token); next != nil {
+		if next != nil {
 			err = next.scan(dec)
 		} else {
 			err = dec.SkipValue()
@@ -119,20 +158,19 @@ func (p *place) scan(dec *jsontext.Decoder) error {
 
 // apply follows one operation, as far as places go.
 func (p *place) apply(op jsonpatch.Operation) error {
-	path := tokens(op.Path)
-	for _, token := range path[:len(path)-1] {
+	last, rest := nextToken(op.Path)
+	for ; rest != ""; last, rest = nextToken(rest) {
 		if p.kind == jsontext.KindBeginArray && p.moved {
 			return errors.New("it reaches into an array whose elements have moved")
 		}
-		p = p.child(token)
+		p = p.child(last)
 		if p.kind == 0 {
-			return fmt.Errorf("there is no %q", token)
+			return fmt.Errorf("there is no %q", last)
 		}
 		if p.written {
 			return errors.New("it reaches into what an earlier operation wrote")
 		}
 	}
-	last := path[len(path)-1]
 	switch p.kind {
 	case jsontext.KindBeginObject:
 		return p.applyMember(op.Operation, last)

@@ -103,27 +103,34 @@ func (r Redirect) Args() []string {
 		"--ipv4=" + strconv.FormatBool(r.IPv4),
 		"--ipv6=" + strconv.FormatBool(r.IPv6),
 	}
-	args = appendList(args, "--probe-ports=", r.ProbePorts, ProbePort.String)
-	args = appendList(args, "--reserved-inbound=", r.ReservedInbound, PortRange.String)
-	args = appendList(args, "--reserved-outbound=", r.ReservedOutbound, PortRange.String)
-	return appendList(args, "--excluded-cidrs=", r.ExcludedCIDRs, netip.Prefix.String)
+	args = appendList(args, "--probe-ports=", r.ProbePorts, ProbePort.append)
+	args = appendList(args, "--reserved-inbound=", r.ReservedInbound, PortRange.append)
+	args = appendList(args, "--reserved-outbound=", r.ReservedOutbound, PortRange.append)
+	return appendList(args, "--excluded-cidrs=", r.ExcludedCIDRs, func(p netip.Prefix, to []byte) []byte { return p.AppendTo(to) })
 }
 
-func appendList[T any](args []string, option string, list []T, text func(T) string) []string {
+func appendList[T any](args []string, option string, list []T, text func(T, []byte) []byte) []string {
 	if len(list) == 0 {
 		return args
 	}
-	texts := make([]string, len(list))
+	const usual = 6 // bytes of an item, comma and all
+	arg := append(make([]byte, 0, len(option)+usual*len(list)), option...)
 	for n, item := range list {
-		texts[n] = text(item)
+		if n > 0 {
+			arg = append(arg, ',')
+		}
+		arg = text(item, arg)
 	}
-	return append(args, option+strings.Join(texts, ","))
+	return append(args, string(arg))
 }
 
 func port(p uint16) string { return strconv.Itoa(int(p)) }
 
-// String is "15040:8080".
-func (p ProbePort) String() string { return port(p.Listen) + ":" + port(p.Target) }
+// append appends "15040:8080".
+func (p ProbePort) append(to []byte) []byte {
+	to = strconv.AppendUint(to, uint64(p.Listen), 10)
+	return strconv.AppendUint(append(to, ':'), uint64(p.Target), 10)
+}
 
 // ParseArgs reads what Args wrote, and what a person may write in its place. The
 // result is normalized and valid.

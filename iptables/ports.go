@@ -12,11 +12,14 @@ import (
 )
 
 // String is "3306" or "7000-7001".
-func (r PortRange) String() string {
-	if r.First == r.Last {
-		return strconv.Itoa(int(r.First))
+func (r PortRange) String() string { return string(r.append(nil)) }
+
+func (r PortRange) append(to []byte) []byte {
+	to = strconv.AppendUint(to, uint64(r.First), 10)
+	if r.Last != r.First {
+		to = strconv.AppendUint(append(to, '-'), uint64(r.Last), 10)
 	}
-	return strconv.Itoa(int(r.First)) + "-" + strconv.Itoa(int(r.Last))
+	return to
 }
 
 // Contains says whether a port is in the range.
