@@ -29,7 +29,11 @@ type plan struct {
 // build renders the sidecar. Every value in it is typed until the moment of
 // rendering: nothing that an owner wrote can become a field.
 func (i *Injector) build(s *Sidecar) plan {
-	p := plan{init: render(i.initContainer(s)), sidecar: render(i.sidecarContainer(s))}
+	frames, ok := i.frames[shapeOf(s)]
+	if !ok {
+		frames = i.newFrames(s)
+	}
+	p := plan{init: frames.init.with("apply", s.Redirect.Args()), sidecar: frames.sidecar.with("run", s.Run.Args())}
 	hash := sha256.New()
 	hash.Write(p.init)
 	hash.Write(p.sidecar)
@@ -52,14 +56,14 @@ func render(value any) jsontext.Value {
 func shortHash(sum []byte) string { return hex.EncodeToString(sum[:6]) }
 
 // initContainer installs the redirect and puts pillion-proxy beside Envoy. It is
-// root because the kernel's rules need NET_ADMIN, and holds nothing else.
+// root because the kernel's rules need NET_ADMIN, and holds nothing else. Its
+// arguments are left to the frame.
 func (i *Injector) initContainer(s *Sidecar) *corev1.Container {
 	return &corev1.Container{
 		Name:            InitContainerName,
 		Image:           i.config.Images.Init,
 		ImagePullPolicy: corev1.PullPolicy(i.config.Images.PullPolicy),
 		Command:         []string{initCommand},
-		Args:            append([]string{"apply"}, s.Redirect.Args()...),
 		// The sidecar's resources: an init container's count only where they are
 		// above those of what runs later, and one size satisfies a LimitRange.
 		Resources: resources(s.Resources),
@@ -83,14 +87,14 @@ func (i *Injector) initContainer(s *Sidecar) *corev1.Container {
 	}
 }
 
-// sidecarContainer runs Envoy under pillion-proxy.
+// sidecarContainer runs Envoy under pillion-proxy. Its arguments are left to the
+// frame.
 func (i *Injector) sidecarContainer(s *Sidecar) *corev1.Container {
 	c := &corev1.Container{
 		Name:            SidecarName,
 		Image:           i.config.Images.Envoy,
 		ImagePullPolicy: corev1.PullPolicy(i.config.Images.PullPolicy),
 		Command:         []string{lifecycle.ProxyPath},
-		Args:            append([]string{"run"}, s.Run.Args()...),
 		Env: []corev1.EnvVar{
 			fromField("POD_NAME", "metadata.name"), fromField("POD_NAMESPACE", "metadata.namespace"),
 			fromField("POD_IP", "status.podIP"), fromField("NODE_NAME", "spec.nodeName"),

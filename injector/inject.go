@@ -23,6 +23,8 @@ type Injector struct {
 	// base are the settings for a pod whose namespace and owner say nothing.
 	base       settings
 	namespaces []namespaceLevel
+	// frames are rendered for the shapes that most pods have.
+	frames map[shape]frames
 	// annotations by name, and the names for suggestions.
 	table           []Annotation
 	keys            []string
@@ -111,6 +113,8 @@ func (i *Injector) layer() error {
 		return err
 	}
 	i.base.markDefaults(&defaults)
+	i.frames = map[shape]frames{}
+	i.prepare(i.base)
 	for n := range i.config.Namespaces {
 		entry := &i.config.Namespaces[n]
 		level := namespaceLevel{entry, Source{LevelNamespace, fmt.Sprintf("namespaces[%d] (%s)", n, entry.Match)}}
@@ -119,6 +123,7 @@ func (i *Injector) layer() error {
 			return fmt.Errorf("namespaces[%d].%w", n, err)
 		}
 		i.namespaces = append(i.namespaces, level)
+		i.prepare(trial)
 	}
 	return nil
 }

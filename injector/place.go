@@ -212,11 +212,5 @@ func (v *view) originalAnnotation(key string) *string {
 	return &value
 }
 
-// quote is a string as JSON; invalid UTF-8, which no decoded pod holds, is replaced.
-func quote(s string) jsontext.Value {
-	quoted, err := jsontext.AppendQuote(nil, strings.ToValidUTF8(s, "\uFFFD"))
-	if err != nil {
-		panic("quoting valid UTF-8: " + err.Error())
-	}
-	return quoted
-}
+// quote is a string as JSON.
+func quote(s string) jsontext.Value { return appendQuoted(nil, s) }
