@@ -74,6 +74,10 @@ func (c *ControlPlane) start(programs Programs, flags []Flag) error {
 	if apiServer.Path, err = launcher(c.folder, programs.APIServer); err != nil {
 		return err
 	}
+	// Without these it looks for the machine's default route, and does not start where
+	// there is no network. The loopback cannot be the endpoint of a Service, so
+	// nothing is to write one.
+	apiServer.Configure().Set("advertise-address", "127.0.0.1").Set("endpoint-reconciler-type", "none")
 	for _, flag := range flags {
 		apiServer.Configure().Append(flag.Name, flag.Value)
 	}

@@ -100,3 +100,16 @@ func TestAProgramThatIsNotBuilt(t *testing.T) {
 		t.Errorf("got %v, want an error that says what to run", err)
 	}
 }
+
+// It starts on a machine that is on no network: without a default route, and with
+// the loopback alone.
+func TestStartsWithoutANetwork(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to make a network namespace")
+	}
+	const script = `ip link set lo up && exec "$0" -test.run='^TestStartAndStop$' -test.count=1`
+	child := exec.CommandContext(t.Context(), "unshare", "--net", "bash", "-c", script, os.Args[0])
+	if output, err := child.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, output)
+	}
+}
