@@ -102,17 +102,25 @@ func nextToken(path string) (token, rest string) {
 	return token, rest
 }
 
+// indexOf is a token as an array's index, -1 where it is none.
+func indexOf(token string) int {
+	if token == "" || token[0] < '0' || token[0] > '9' {
+		return -1 // most are names, and an error takes allocations
+	}
+	index, err := strconv.Atoi(token)
+	if err != nil {
+		return -1
+	}
+	return index
+}
+
 func (p *place) want(path string) {
 	for path != "" {
 		var token string
 		token, path = nextToken(path)
 		next := p.child(token)
 		if next == nil {
-			index, err := strconv.Atoi(token)
-			if err != nil || index < 0 {
-				index = -1
-			}
-			p.children = append(p.children, place{token: token, index: index})
+			p.children = append(p.children, place{token: token, index: indexOf(token)})
 			next = &p.children[len(p.children)-1]
 		}
 		p = next
@@ -197,11 +205,11 @@ func (p *place) applyMember(operation, name string) error {
 }
 
 func (p *place) applyElement(operation, index string) error {
-	at, err := strconv.Atoi(index)
+	at := indexOf(index)
 	if index == "-" {
-		at, err = p.length, nil
+		at = p.length
 	}
-	if err != nil || at < 0 {
+	if at < 0 {
 		return fmt.Errorf("%q is not an index", index)
 	}
 	switch {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"gomodules.xyz/jsonpatch/v2"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
@@ -163,7 +164,8 @@ func (i *Injector) inject(req *Request, v *view) Result {
 	sidecar := i.sidecar(v, s, req, probePorts)
 	warnings = append(warnings, i.podWarnings(v, req, sidecar)...)
 
-	var e edits
+	const usualEdits = 16
+	e := edits{patch: make([]jsonpatch.Operation, 0, usualEdits)}
 	for n := range probes {
 		probes[n].apply(&e)
 	}

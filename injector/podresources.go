@@ -23,7 +23,8 @@ type podResource struct {
 // refuses a pod whose containers now request more than it does, or the app has
 // less than it was given. What the pod does not limit or request stays so.
 func (v *view) raisePodResources(s *Sidecar, to *edits) {
-	if s.PodResources == v1alpha1.PodResourcesKeep {
+	given := v.pod.Spec.Resources
+	if s.PodResources == v1alpha1.PodResourcesKeep || (given.Requests == nil && given.Limits == nil) {
 		return
 	}
 	requests, limits := s.Resources.Requests, s.Resources.Limits
@@ -32,8 +33,8 @@ func (v *view) raisePodResources(s *Sidecar, to *edits) {
 		{"cpu", func(q *Quantities) jsontext.Value { return q.CPU }, requests.CPU, firstGiven(limits.CPU, requests.CPU)},
 		{"memory", func(q *Quantities) jsontext.Value { return q.Memory }, requests.Memory, firstGiven(limits.Memory, requests.Memory)},
 	} {
-		request := v.givenPodResource("requests", r, v.pod.Spec.Resources.Requests)
-		limit := v.givenPodResource("limits", r, v.pod.Spec.Resources.Limits)
+		request := v.givenPodResource("requests", r, given.Requests)
+		limit := v.givenPodResource("limits", r, given.Limits)
 		if request.original != nil {
 			request.raise(request.original, request.original, r.request, to)
 		} else if limit.original != nil && !v.containersRequest(r) {
