@@ -61,10 +61,27 @@ func (w *twins) createIn(t *testing.T, namespace string, pod *corev1.Pod) (*core
 	created.Namespace = namespace
 	err := w.client.Create(t.Context(), created, client.DryRunAll)
 	if whole := created.Spec.Resources; whole != nil {
-		stated := cmp.Or(pod.Spec.Resources, &corev1.ResourceRequirements{})
+		stated := cmp.Or(pod.Spec.Resources, &corev1.ResourceRequirements{}).DeepCopy()
+		stated.Requests = withSet(stated.Requests, created, "requests")
 		whole.Requests, whole.Limits = keep(whole.Requests, stated.Requests), keep(whole.Limits, stated.Limits)
 	}
 	return created, err
+}
+
+// withSet is a list with what the status says was set for the pod as a whole.
+func withSet(list corev1.ResourceList, pod *corev1.Pod, name string) corev1.ResourceList {
+	status, err := injector.ParseStatus(pod.Annotations[injector.StatusAnnotation])
+	if err != nil {
+		return list
+	}
+	with := corev1.ResourceList{}
+	maps.Copy(with, list)
+	for _, change := range status.Changed {
+		if rest, ok := strings.CutPrefix(change.Path, "spec.resources."+name+"["); ok {
+			with[corev1.ResourceName(strings.TrimSuffix(rest, "]"))] = resource.Quantity{}
+		}
+	}
+	return with
 }
 
 // keep is the part of a list that another one names.
