@@ -37,6 +37,8 @@ type polledFiles struct {
 	tried [][]byte
 	// unread is the last error in reading, so that it is logged once.
 	unread string
+	// used says that some contents were good.
+	used bool
 }
 
 // poll looks at the files every pollInterval until ctx is done.
@@ -76,9 +78,14 @@ func (f *polledFiles) check() {
 func (f *polledFiles) report(err error) {
 	f.metrics.record(err)
 	if err != nil {
-		f.log.Error(f.what+" cannot be used; the one that was used before, if any, stays in force", "files", f.paths, "error", err)
+		message := f.what + " cannot be used; not ready before there is one that can"
+		if f.used {
+			message = f.what + " cannot be used; the last good one stays in force"
+		}
+		f.log.Error(message, "files", f.paths, "error", err)
 		return
 	}
+	f.used = true
 	f.log.Info(f.what+" loaded", "files", f.paths)
 }
 

@@ -218,7 +218,11 @@ func (h *Handler) logFailure(ctx context.Context, a *answer, took time.Duration)
 		attributes = append(attributes, slog.String("namespace", clip(a.request.Namespace)),
 			slog.String("pod", clip(a.request.podName())), slog.String("uid", a.request.UID))
 	}
-	log := func() { h.log.LogAttrs(ctx, slog.LevelError, "request failed", attributes...) }
+	level := slog.LevelError
+	if a.failure.status < http.StatusInternalServerError {
+		level = slog.LevelWarn // the client's mistake
+	}
+	log := func() { h.log.LogAttrs(ctx, level, "request failed", attributes...) }
 	if a.failure.stack != nil {
 		attributes = append(attributes, slog.String("stack", string(a.failure.stack)))
 		log()

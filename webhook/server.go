@@ -191,7 +191,11 @@ func (s *Server) Serve(ctx context.Context) error {
 		s.options.Log.Info("stopping", "delay", s.options.ShutdownDelay)
 		s.stopping.Store(true)
 		s.handler.draining.Store(true)
-		time.Sleep(s.options.ShutdownDelay)
+		select {
+		case err = <-failed:
+			err = fmt.Errorf("serving while stopping: %w", err)
+		case <-time.After(s.options.ShutdownDelay):
+		}
 	}
 	return errors.Join(err, s.shutdown())
 }

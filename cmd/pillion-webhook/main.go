@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "pillion-webhook:", err)
 		return 2
 	}
-	options.Log = slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+	options.Log = slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level, ReplaceAttr: readable}))
 	options.Log.Info("pillion-webhook", "version", injector.Version)
 	server, err := webhook.Listen(options)
 	if err == nil {
@@ -50,6 +50,14 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// readable writes durations with their unit, not as a number of nanoseconds.
+func readable(_ []string, attribute slog.Attr) slog.Attr {
+	if attribute.Value.Kind() == slog.KindDuration {
+		attribute.Value = slog.StringValue(attribute.Value.Duration().String())
+	}
+	return attribute
 }
 
 // parse reads the command line.
@@ -77,6 +85,11 @@ func parse(args []string, stderr io.Writer) (webhook.Options, slog.Level, error)
 	flags.TextVar(&level, "log-level", slog.LevelInfo, "least `level` to log: debug (each pod that is left alone, too), info, warn or error")
 	if err := flags.Parse(args); err != nil {
 		return o, level, err
+	}
+	for name, value := range map[string]int{"port": port, "status-port": statusPort} {
+		if value < 0 || value > 65535 {
+			return o, level, fmt.Errorf("--%s is %d; accepted is a port, or 0 for any that is free", name, value)
+		}
 	}
 	o.Address = net.JoinHostPort(host, strconv.Itoa(port))
 	o.StatusAddress = net.JoinHostPort(host, strconv.Itoa(statusPort))

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -20,6 +22,7 @@ func TestCommandLineThatCannotBeUsed(t *testing.T) {
 		"no certificate":   {[]string{"--config", "c"}, "--cert-dir is required"},
 		"unknown flag":     {append(good, "--kubeconfig=x"), "-kubeconfig"},
 		"an argument":      {append(good, "serve"), `unexpected argument "serve"`},
+		"no port":          {append(good, "--port=99999"), "--port is 99999"},
 		"no requests":      {append(good, "--max-in-flight=0"), "--max-in-flight is 0"},
 		"no connections":   {append(good, "--max-connections=-1"), "--max-connections is -1"},
 		"no age":           {append(good, "--max-connection-age=0s"), "--max-connection-age is 0s"},
@@ -44,8 +47,13 @@ func TestHelpIsNoError(t *testing.T) {
 }
 
 func TestPortThatIsTakenIsAnError(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
 	var stderr bytes.Buffer
-	args := []string{"--config=c", "--cert-dir=d", "--host=127.0.0.1", "--port=-1"}
+	args := []string{"--config=c", "--cert-dir=d", "--host=127.0.0.1", "--port=" + strconv.Itoa(taken.Addr().(*net.TCPAddr).Port)}
 	if status := run(t.Context(), args, &stderr); status != 1 || !strings.Contains(stderr.String(), "listening for admission requests") {
 		t.Errorf("status %d, %q", status, &stderr)
 	}

@@ -19,7 +19,7 @@ const compileScript = `
 set -eu
 hack/cluster/build
 echo "building the webhook"
-go build -o bin/pillion-webhook ./cmd/pillion-webhook
+make bin/pillion-webhook
 echo "building the client of the API server"
 go build -o bin/demo-live ./hack/demo/live
 `

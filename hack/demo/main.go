@@ -49,7 +49,7 @@ func run(ctx context.Context, out *screen.Screen) error {
 	out.Heading("Pillion puts an Envoy beside every pod whose owner asked for one.")
 	ready := built(ctx)
 	introduce(out, ready)
-	if err := out.Wait("building pillionctl", nil, func() error { return build(ctx, "bin/pillionctl", "./cmd/pillionctl") }); err != nil {
+	if err := out.Wait("building pillionctl", nil, func() error { return build(ctx, "bin/pillionctl") }); err != nil {
 		return err
 	}
 	what := "compiling etcd and kube-apiserver"
@@ -71,7 +71,7 @@ func introduce(out *screen.Screen, built bool) {
 	out.Say(screen.Plain, "  1. Inject a Deployment offline. The first time this takes about a minute.")
 	out.Say(screen.Plain, "  2. Let a real kube-apiserver create its pod, on loopback.")
 	if !built {
-		out.Say(screen.Plain, "     It has to be compiled, once: some nine minutes of CPU, and there are %d cores here.", runtime.NumCPU())
+		out.Say(screen.Plain, "     It has to be compiled, once: some fifteen minutes of CPU, and there are %d cores here.", runtime.NumCPU())
 		out.Say(screen.Plain, "     Part 1 is shown meanwhile. Later runs take seconds.")
 	}
 	out.Say(screen.Dim, "  No root, no Docker, nothing installed. What it starts it stops at the end; Ctrl-C ends it early.\n")
@@ -92,9 +92,9 @@ func built(ctx context.Context) bool {
 	return true
 }
 
-// build builds one program of this module.
-func build(ctx context.Context, program, pkg string) error {
-	output, err := exec.CommandContext(ctx, "go", "build", "-o", program, pkg).CombinedOutput()
+// build builds one program as `make build` does, version and all.
+func build(ctx context.Context, program string) error {
+	output, err := exec.CommandContext(ctx, "make", program).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("building %s: %w\n%s", program, err, output)
 	}
