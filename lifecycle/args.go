@@ -129,7 +129,7 @@ func letterOrDigit(c rune) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-// LogLevels are Envoy's.
+// LogLevels are Envoy's, from the most to the least talkative.
 func LogLevels() []string {
 	return []string{"trace", "debug", "info", "warning", "error", "critical", "off"}
 }

@@ -3,6 +3,8 @@ package v1alpha1
 import (
 	"slices"
 	"strings"
+
+	"github.com/pillion-mesh/pillion/lifecycle"
 )
 
 // FirstOwnPort and LastOwnPort bound the ports that belong to the sidecar, which
@@ -13,9 +15,7 @@ const (
 )
 
 // LogLevels are the values of envoy.logLevel, from the most to the least talkative.
-func LogLevels() []string {
-	return []string{"trace", "debug", "info", "warning", "error", "critical", "off"}
-}
+func LogLevels() []string { return lifecycle.LogLevels() }
 
 // Accepted is the closed set of values of the field at a path in InjectorConfig,
 // as "lifecycle.probes"; nil where a field takes other values. What is in
