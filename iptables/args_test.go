@@ -199,7 +199,7 @@ func TestLongLists(t *testing.T) {
 	}
 }
 
-func Example() {
+func ExampleRedirect_Args() {
 	r := Redirect{
 		ProxyUID: 15033, ProxyGID: 15033, InboundPort: 15006, OutboundPort: 15001, OwnPorts: PortRange{15000, 15099},
 		ReservedOutbound: []PortRange{{7001, 7001}, {3306, 3306}, {7000, 7000}},

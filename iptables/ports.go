@@ -71,8 +71,9 @@ func NormalizeRanges(ranges []PortRange) []PortRange {
 }
 
 // ParsePrefix reads a CIDR as 10.1.0.0/16 or fd00::/8, or an address alone, which
-// is the network of that one address. Bits behind the prefix are dropped. IPv6 addresses that stand for IPv4 ones
-// (::ffff:10.0.0.0/104) are refused: connections to them are IPv4 connections.
+// is the network of that one address. Bits behind the prefix are dropped. IPv6
+// addresses that stand for IPv4 ones (::ffff:10.0.0.0/104) are refused:
+// connections to them are IPv4 connections.
 func ParsePrefix(s string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(s)
 	if addr, addrErr := netip.ParseAddr(s); addrErr == nil && addr.Zone() == "" {
