@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -61,6 +62,10 @@ func (p *program) load(i *input) (*loaded, error) {
 		name, data, err := p.read(file)
 		if err != nil {
 			return nil, err
+		}
+		if len(bytes.TrimSpace(data)) == 0 {
+			// Most often the command before the pipe has failed.
+			return nil, fmt.Errorf("%s is empty: there are no manifests in it", name)
 		}
 		stream, err := manifest.Read(name, data)
 		if err != nil {

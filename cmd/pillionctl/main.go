@@ -41,8 +41,9 @@ const (
 
 const exitHelp = `Exit status:
   0  done, nothing to correct
-  1  findings: a pod was refused, a document is not valid, a name is not known
-  2  could not run: wrong usage, a file that cannot be read`
+  1  findings: a pod was refused, a document is not valid (broken YAML too), a
+     name is not known
+  2  could not run: wrong usage, a file that cannot be read or is empty`
 
 // findings is an error about what was looked at, not about looking at it.
 type findings struct{ error }
