@@ -25,12 +25,21 @@ func (r Run) Args() []string {
 		"--log-level=" + r.LogLevel,
 		"--drain-time=" + duration(r.DrainTime),
 		"--ipv6=" + strconv.FormatBool(r.IPv6),
+		"--upstream-age=" + duration(r.UpstreamAge),
+		"--upstream-idle=" + duration(r.UpstreamIdle),
+		"--downstream-age=" + duration(r.DownstreamAge),
 	}
 	if r.MemoryLimit > 0 {
 		args = append(args, "--memory-limit="+strconv.FormatInt(r.MemoryLimit, 10))
 	}
+	if r.AccessLog {
+		args = append(args, "--access-log=true")
+	}
 	if r.QuitWithApp {
 		args = append(args, "--quit-with-app=true")
+	}
+	if r.StayForApp {
+		args = append(args, "--stay-for-app=true")
 	}
 	if len(r.ExtraArgs) > 0 {
 		args = append(append(args, "--"), r.ExtraArgs...)
@@ -57,8 +66,13 @@ func ParseRun(args []string) (Run, error) {
 		{Name: "log-level", Required: true, Set: func(value string) error { r.LogLevel = value; return validateLogLevel(value) }},
 		{Name: "drain-time", Required: true, Set: parseDuration(&r.DrainTime)},
 		{Name: "ipv6", Required: true, Set: argv.Bool(&r.IPv6)},
+		{Name: "upstream-age", Required: true, Set: parseDuration(&r.UpstreamAge)},
+		{Name: "upstream-idle", Required: true, Set: parseDuration(&r.UpstreamIdle)},
+		{Name: "downstream-age", Required: true, Set: parseDuration(&r.DownstreamAge)},
 		{Name: "memory-limit", Set: memory.between(1, math.MaxInt64)},
+		{Name: "access-log", Set: argv.Bool(&r.AccessLog)},
 		{Name: "quit-with-app", Set: argv.Bool(&r.QuitWithApp)},
+		{Name: "stay-for-app", Set: argv.Bool(&r.StayForApp)},
 	})
 	if err != nil {
 		return Run{}, err

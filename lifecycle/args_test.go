@@ -19,20 +19,24 @@ var token = regexp.MustCompile(`\A--[a-z0-9-]+=[0-9A-Za-z][0-9A-Za-z._/-]*\z`)
 func fullRun() Run {
 	return Run{
 		Service: "shop/checkout", InboundPort: 15006, OutboundPort: 15001, StatusPort: 15020, Concurrency: 2, MemoryLimit: 256 << 20,
-		LogLevel: "warning", DrainTime: 90 * time.Second, IPv6: true, QuitWithApp: true, ExtraArgs: []string{"--component-log-level", "http:debug"},
+		LogLevel: "warning", DrainTime: 90 * time.Second, IPv6: true,
+		UpstreamAge: 240 * time.Second, UpstreamIdle: 4 * time.Second, DownstreamAge: 300 * time.Second,
+		AccessLog: true, QuitWithApp: true, StayForApp: true, ExtraArgs: []string{"--component-log-level", "http:debug"},
 	}
 }
 
 func fullRunArgs() []string {
 	return []string{
 		"--service=shop/checkout", "--inbound-port=15006", "--outbound-port=15001", "--status-port=15020", "--concurrency=2",
-		"--log-level=warning", "--drain-time=90s", "--ipv6=true", "--memory-limit=268435456", "--quit-with-app=true",
+		"--log-level=warning", "--drain-time=90s", "--ipv6=true",
+		"--upstream-age=240s", "--upstream-idle=4s", "--downstream-age=300s",
+		"--memory-limit=268435456", "--access-log=true", "--quit-with-app=true", "--stay-for-app=true",
 		"--", "--component-log-level", "http:debug",
 	}
 }
 
 // plainRunArgs are those of fullRun without what may be missing.
-func plainRunArgs() []string { return fullRunArgs()[:8] }
+func plainRunArgs() []string { return fullRunArgs()[:11] }
 
 // with is plainRunArgs with one option's value replaced, or the option added.
 func with(option, value string) []string {
@@ -42,7 +46,7 @@ func with(option, value string) []string {
 
 func TestRunArgs(t *testing.T) {
 	plain := fullRun()
-	plain.MemoryLimit, plain.QuitWithApp, plain.ExtraArgs = 0, false, nil
+	plain.MemoryLimit, plain.AccessLog, plain.QuitWithApp, plain.StayForApp, plain.ExtraArgs = 0, false, false, false, nil
 	for _, test := range []struct {
 		run  Run
 		args []string
@@ -109,7 +113,12 @@ func TestParseRunRefuses(t *testing.T) {
 		{"memory-limit", "0", "from 1 to 9223372036854775807"},
 		{"memory-limit", "9223372036854775808", "from 1 to"},
 		{"memory-limit", "256Mi", "from 1 to"},
+		{"upstream-age", "-1s", "must be a number of seconds"},
+		{"upstream-idle", "4", "must be a number of seconds"},
+		{"downstream-age", "5m", "must be a number of seconds"},
+		{"access-log", "json", "must be true or false"},
 		{"quit-with-app", "yes", "must be true or false"},
+		{"stay-for-app", "", "must be true or false"},
 		{"timeout", "30s", "no such option"},
 	} {
 		if got, err := ParseRun(with(test.option, test.value)); err == nil || !strings.Contains(err.Error(), test.want) {
@@ -125,7 +134,7 @@ func TestParseRunRefuses(t *testing.T) {
 		}
 	}
 	// An option behind "--" is Envoy's, so it is missing before it.
-	if _, err := ParseRun(slices.Insert(plainRunArgs(), 7, "--")); err == nil {
+	if _, err := ParseRun(slices.Insert(plainRunArgs(), 10, "--")); err == nil {
 		t.Error(`an option behind "--" was taken for one before it`)
 	}
 }
@@ -191,7 +200,9 @@ func TestValidateService(t *testing.T) {
 func ExampleRun_Args() {
 	run := Run{
 		Service: "checkout", InboundPort: 15006, OutboundPort: 15001, StatusPort: 15020, Concurrency: 1,
-		LogLevel: "warning", DrainTime: 20 * time.Second, ExtraArgs: []string{"--component-log-level", "http:debug"},
+		LogLevel: "warning", DrainTime: 20 * time.Second,
+		UpstreamAge: 4 * time.Minute, UpstreamIdle: 4 * time.Second, DownstreamAge: 5 * time.Minute,
+		ExtraArgs: []string{"--component-log-level", "http:debug"},
 	}
 	for _, arg := range run.Args() {
 		fmt.Println(arg)
@@ -205,6 +216,9 @@ func ExampleRun_Args() {
 	// --log-level=warning
 	// --drain-time=20s
 	// --ipv6=false
+	// --upstream-age=240s
+	// --upstream-idle=4s
+	// --downstream-age=300s
 	// --
 	// --component-log-level
 	// http:debug

@@ -58,7 +58,9 @@ func FuzzRunArgs(f *testing.F) {
 		run := Run{
 			Service: service, InboundPort: max(inbound, 1), OutboundPort: max(outbound, 1), StatusPort: max(status, 1),
 			Concurrency: int(max(concurrency, 1)), MemoryLimit: max(memory, 0), LogLevel: LogLevels()[int(level)%len(LogLevels())],
-			DrainTime: min(time.Duration(drain)*time.Second, longestDuration), IPv6: ipv6, QuitWithApp: quit,
+			DrainTime: min(time.Duration(drain)*time.Second, longestDuration), IPv6: ipv6,
+			UpstreamAge: time.Duration(drain%7) * time.Second, UpstreamIdle: time.Duration(drain%5) * time.Second, DownstreamAge: time.Duration(drain%3) * time.Second,
+			AccessLog: drain%2 == 0, QuitWithApp: quit, StayForApp: !quit,
 		}
 		if extra != "" {
 			run.ExtraArgs = strings.Split(extra, "\x00")

@@ -27,8 +27,19 @@ type Run struct {
 	DrainTime time.Duration
 	// IPv6 says whether listeners take IPv6 connections too.
 	IPv6 bool
+	// UpstreamAge is how old a connection that Envoy opened may get, and UpstreamIdle
+	// how long one for other pods may lie unused. DownstreamAge is the same for
+	// HTTP connections that clients opened to the pod: it is the longer one, so that
+	// between two sidecars the client's side closes, which loses nothing. All in
+	// whole seconds, 0 for no bound.
+	UpstreamAge, UpstreamIdle, DownstreamAge time.Duration
+	// AccessLog writes a line of JSON for each request and connection.
+	AccessLog bool
 	// QuitWithApp lets /quitquitquit end the sidecar: for a Job in classic mode.
 	QuitWithApp bool
+	// StayForApp keeps Envoy running after SIGTERM while other processes of the pod
+	// use the network: for classic mode, where kubelet tells all containers at once.
+	StayForApp bool
 	// ExtraArgs are appended to Envoy's own command line.
 	ExtraArgs []string
 }
