@@ -28,11 +28,14 @@ type pkg struct {
 var rooms = map[string]string{
 	"api":       "pure",
 	"argv":      "pure",
+	"bootstrap": "pure",
 	"injector":  "pure",
 	"iptables":  "pure",
 	"lifecycle": "pure",
 	"manifest":  "pure",
 	"nearest":   "pure",
+	"netfilter": "edge",
+	"proxy":     "edge",
 	"webhook":   "edge",
 	"bench":     "test",
 	"charts":    "chart",
@@ -84,9 +87,14 @@ var importRules = []importRule{
 		why: "the rules can be used and tested without a cluster",
 	},
 	{
-		name: "what the pod's programs import is small", from: []string{"argv", "iptables", "lifecycle"},
+		name: "what the pod's programs import is small", from: []string{"argv", "bootstrap", "iptables", "lifecycle", "proxy"},
 		forbid: []string{"foreign"}, deep: true,
 		why: "pillion-init and pillion-proxy start in every pod, so they carry the standard library only",
+	},
+	{
+		name: "pillion-init carries netlink and nothing else", from: []string{"netfilter", "cmd/pillion-init"},
+		forbid: []string{"net/http", "crypto/tls", "k8s.io", "sigs.k8s.io", "./bootstrap", "./proxy", "./injector", "./api"}, deep: true,
+		why: "it is started for every pod and done in milliseconds",
 	},
 	{
 		name: "pillionctl is offline", from: []string{"cmd/pillionctl"},

@@ -55,6 +55,12 @@ func TestImportRulesCanFail(t *testing.T) {
 			keeps:    pkg{ImportPath: "./iptables", Deps: []string{"net/netip", "unicode/utf8", "./lifecycle"}},
 		},
 		{
+			rule:     "pillion-init carries netlink and nothing else",
+			breaks:   pkg{ImportPath: "./cmd/pillion-init", Deps: []string{"os", "net/http", "./bootstrap"}},
+			findings: []string{"./cmd/pillion-init imports net/http", "./cmd/pillion-init imports ./bootstrap"},
+			keeps:    pkg{ImportPath: "./netfilter", Deps: []string{"os/exec", "github.com/google/nftables", "./iptables"}},
+		},
+		{
 			rule:     "pillionctl is offline",
 			breaks:   pkg{ImportPath: "./cmd/pillionctl", Deps: []string{"sigs.k8s.io/controller-runtime/pkg/client"}},
 			findings: []string{"./cmd/pillionctl imports sigs.k8s.io/controller-runtime/pkg/client"},
