@@ -1,0 +1,194 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Pod is a network namespace with lo and eth0, which the node routes for.
+type Pod struct {
+	Name string
+	// IPv4 and IPv6 are eth0's addresses.
+	IPv4, IPv6 netip.Addr
+	// NodeIPv4 and NodeIPv6 are the node's on the other end of eth0.
+	NodeIPv4, NodeIPv6 netip.Addr
+
+	namespace *os.File
+}
+
+// pods counts those that were made; each has networks of its own.
+var pods atomic.Uint32 //nolint:gochecknoglobals // addresses are the node's, of which a process has one
+
+// NewPod makes a pod, which is gone when the test ends. Without root the test is
+// skipped.
+func NewPod(t testing.TB, name string) *Pod {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("a pod needs network namespaces, so root: sudo make test")
+	}
+	if err := Inside(); err != nil {
+		t.Fatal(err)
+	}
+	n := pods.Add(1)
+	p := &Pod{
+		Name: name,
+		IPv4: netip.AddrFrom4([4]byte{10, 77, byte(n), 2}), NodeIPv4: netip.AddrFrom4([4]byte{10, 77, byte(n), 1}),
+		IPv6: netip.MustParseAddr(fmt.Sprintf("fd77:%x::2", n)), NodeIPv6: netip.MustParseAddr(fmt.Sprintf("fd77:%x::1", n)),
+	}
+	if n > 255 {
+		t.Fatal("a node has room for 255 pods")
+	}
+	if err := p.connect(fmt.Sprintf("pod%d", n)); err != nil {
+		t.Fatalf("making the pod %s: %v", name, err)
+	}
+	t.Cleanup(func() {
+		_ = ip(fmt.Sprintf("link delete pod%d", n))
+		_ = p.namespace.Close()
+	})
+	return p
+}
+
+// connect makes the namespace and a pair of interfaces between it and the node.
+func (p *Pod) connect(onNode string) error {
+	var err error
+	onThread(func() {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+			p.namespace, err = os.Open("/proc/thread-self/ns/net")
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("making a network namespace: %w", err)
+	}
+	err = ip(
+		fmt.Sprintf("link add %s type veth peer name eth0 netns /proc/%d/fd/%d", onNode, os.Getpid(), p.namespace.Fd()),
+		fmt.Sprintf("address add %s/24 dev %s", p.NodeIPv4, onNode),
+		fmt.Sprintf("address add %s/64 dev %s nodad", p.NodeIPv6, onNode),
+		fmt.Sprintf("link set %s up", onNode),
+	)
+	if err != nil {
+		return err
+	}
+	p.in(func() {
+		err = ip(
+			"link set lo up",
+			fmt.Sprintf("address add %s/24 dev eth0", p.IPv4),
+			fmt.Sprintf("address add %s/64 dev eth0 nodad", p.IPv6),
+			"link set eth0 up",
+			fmt.Sprintf("route add default via %s", p.NodeIPv4),
+			fmt.Sprintf("-6 route add default via %s", p.NodeIPv6),
+		)
+	})
+	return err
+}
+
+// ip runs commands of ip(8), in the namespace of the calling thread.
+func ip(commands ...string) error {
+	for _, arguments := range commands {
+		output, err := exec.Command("ip", strings.Fields(arguments)...).CombinedOutput() //nolint:noctx // done at once
+		if err != nil {
+			return fmt.Errorf("ip %s: %w: %s", arguments, err, bytes.TrimSpace(output))
+		}
+	}
+	return nil
+}
+
+// onThread runs f on a thread that nobody uses afterwards.
+func onThread(f func()) {
+	var done sync.WaitGroup
+	done.Go(func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		f()
+	})
+	done.Wait()
+}
+
+// in runs f on a thread that is in the pod's network namespace.
+func (p *Pod) in(f func()) {
+	onThread(func() {
+		if err := unix.Setns(int(p.namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+			panic(fmt.Sprintf("entering the network namespace of pod %s: %v", p.Name, err))
+		}
+		f()
+	})
+}
+
+// Do runs f on a thread that is in the pod's network namespace: what f itself opens
+// is the pod's; goroutines that it starts are not. f must not end the test.
+func (p *Pod) Do(t testing.TB, f func()) {
+	t.Helper()
+	p.in(f)
+}
+
+// Start starts a command in the pod's network namespace.
+func (p *Pod) Start(command *exec.Cmd) error {
+	var err error
+	p.in(func() { err = command.Start() })
+	if err != nil {
+		return fmt.Errorf("starting %s in pod %s: %w", command.Path, p.Name, err)
+	}
+	return nil
+}
+
+// Output is what a program prints that ran in the pod's network namespace. The test
+// ends if it fails.
+func (p *Pod) Output(t testing.TB, name string, arguments ...string) string {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), name, arguments...)
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	err := p.Start(command)
+	if err == nil {
+		err = command.Wait()
+	}
+	if err != nil {
+		t.Fatalf("%s: %v\n%s%s", command, err, stdout.String(), stderr.String())
+	}
+	return stdout.String()
+}
+
+// Listen listens in the pod; an address without host takes both families.
+func (p *Pod) Listen(t testing.TB, network, address string) net.Listener {
+	t.Helper()
+	var listener net.Listener
+	var err error
+	p.in(func() { listener, err = net.Listen(network, address) })
+	if err != nil {
+		t.Fatalf("listening in pod %s: %v", p.Name, err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	return listener
+}
+
+// ListenPacket is Listen for UDP.
+func (p *Pod) ListenPacket(t testing.TB, network, address string) net.PacketConn {
+	t.Helper()
+	var packets net.PacketConn
+	var err error
+	p.in(func() { packets, err = net.ListenPacket(network, address) })
+	if err != nil {
+		t.Fatalf("listening in pod %s: %v", p.Name, err)
+	}
+	t.Cleanup(func() { _ = packets.Close() })
+	return packets
+}
+
+// Dial connects from the pod, as a process of root. The address has to be one IP
+// address and a port.
+func (p *Pod) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	var connection net.Conn
+	var err error
+	p.in(func() { connection, err = new(net.Dialer).DialContext(ctx, network, address) })
+	return connection, err
+}
