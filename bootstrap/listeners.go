@@ -1,0 +1,262 @@
+package bootstrap
+
+import "time"
+
+const (
+	// detection is how long a listener waits for a client's first bytes. A server that
+	// speaks first stalls for that long at each Envoy on the way, so for less than a
+	// second at two of them. An HTTP client that stays silent for longer is passed on
+	// as TCP.
+	detection = 450 * time.Millisecond
+	// clientIdle is how long an HTTP connection without a request is kept.
+	clientIdle = time.Hour
+	// drainSequence is how long HTTP/2 clients have between the first GOAWAY and the
+	// last.
+	drainSequence = 5 * time.Second
+)
+
+type listener struct {
+	Name                string          `json:"name"`
+	StatPrefix          string          `json:"stat_prefix"`
+	TrafficDirection    string          `json:"traffic_direction"`
+	Address             address         `json:"address"`
+	AdditionalAddresses []listenAddress `json:"additional_addresses,omitempty"`
+	FiltersTimeout      string          `json:"listener_filters_timeout"`
+	ContinueOnTimeout   bool            `json:"continue_on_listener_filters_timeout"`
+	ListenerFilters     []extension     `json:"listener_filters"`
+	FilterChains        []filterChain   `json:"filter_chains"`
+	DefaultFilterChain  filterChain     `json:"default_filter_chain"`
+	SocketOptions       []socketOption  `json:"socket_options,omitempty"`
+}
+
+type listenAddress struct {
+	Address address `json:"address"`
+}
+
+type socketOption struct {
+	Description string `json:"description"`
+	Level       int    `json:"level"`
+	Name        int    `json:"name"`
+	IntValue    int    `json:"int_value"`
+	State       string `json:"state"`
+}
+
+type filterChain struct {
+	Name    string            `json:"name"`
+	Match   *filterChainMatch `json:"filter_chain_match,omitempty"`
+	Filters []extension       `json:"filters"`
+}
+
+type filterChainMatch struct {
+	DestinationPort      uint16   `json:"destination_port,omitempty"`
+	TransportProtocol    string   `json:"transport_protocol,omitempty"`
+	ApplicationProtocols []string `json:"application_protocols,omitempty"`
+}
+
+// inbound takes what comes to the pod, on all of its addresses.
+func (c Config) inbound() typed[listener] {
+	at := address{Socket: &socketAddress{Address: "0.0.0.0", Port: c.InboundPort}}
+	if c.IPv6 {
+		at.Socket = &socketAddress{Address: "::", Port: c.InboundPort, IPv4Compat: c.IPv4}
+	}
+	return c.listener(Inbound, "INBOUND", c.InboundPort, InboundPassthrough, at, nil)
+}
+
+// outbound takes what the pod's own processes open. The kernel leads it to the
+// loopback address, so nobody else can reach it: Envoy is no open proxy.
+func (c Config) outbound() typed[listener] {
+	v4 := address{Socket: &socketAddress{Address: "127.0.0.1", Port: c.OutboundPort}}
+	v6 := address{Socket: &socketAddress{Address: "::1", Port: c.OutboundPort}}
+	switch {
+	case c.IPv4 && c.IPv6:
+		return c.listener(Outbound, "OUTBOUND", c.OutboundPort, OutboundPassthrough, v4, []listenAddress{{v6}})
+	case c.IPv6:
+		return c.listener(Outbound, "OUTBOUND", c.OutboundPort, OutboundPassthrough, v6, nil)
+	default:
+		return c.listener(Outbound, "OUTBOUND", c.OutboundPort, OutboundPassthrough, v4, nil)
+	}
+}
+
+func (c Config) listener(name, direction string, port uint16, to string, at address, more []listenAddress) typed[listener] {
+	return typed[listener]{"type.googleapis.com/envoy.config.listener.v3.Listener", listener{
+		Name: name, StatPrefix: name, TrafficDirection: direction, Address: at, AdditionalAddresses: more,
+		FiltersTimeout: seconds(detection), ContinueOnTimeout: true,
+		ListenerFilters: []extension{
+			listenerFilter("original_dst", "original_dst.v3.OriginalDst"),
+			listenerFilter("tls_inspector", "tls_inspector.v3.TlsInspector"),
+			listenerFilter("http_inspector", "http_inspector.v3.HttpInspector"),
+		},
+		FilterChains: []filterChain{
+			// A connection that nobody redirected was meant for Envoy itself: passing it on
+			// to its destination would lead it here again, for ever.
+			{Name: "not redirected", Match: &filterChainMatch{DestinationPort: port}, Filters: []extension{c.tcpProxy(name, Blackhole)}},
+			{
+				Name:    "http",
+				Match:   &filterChainMatch{TransportProtocol: "raw_buffer", ApplicationProtocols: []string{"http/1.0", "http/1.1", "h2c"}},
+				Filters: []extension{c.httpConnectionManager(name)},
+			},
+		},
+		DefaultFilterChain: filterChain{Name: "tcp", Filters: []extension{c.tcpProxy(name, to)}},
+		SocketOptions:      keepaliveOptions(),
+	}}
+}
+
+// keepaliveOptions are keepalive() for the connections that a listener accepts, which
+// take them over from its socket (Linux' numbers).
+func keepaliveOptions() []socketOption {
+	const solSocket, soKeepalive, solTCP, tcpKeepIdle, tcpKeepInterval, tcpKeepCount = 1, 9, 6, 4, 5, 6
+	k := keepalive()
+	option := func(description string, level, name, value int) socketOption {
+		return socketOption{description, level, name, value, "STATE_LISTENING"}
+	}
+	return []socketOption{
+		option("SO_KEEPALIVE", solSocket, soKeepalive, 1), option("TCP_KEEPIDLE", solTCP, tcpKeepIdle, k.Time),
+		option("TCP_KEEPINTVL", solTCP, tcpKeepInterval, k.Interval), option("TCP_KEEPCNT", solTCP, tcpKeepCount, k.Probes),
+	}
+}
+
+func listenerFilter(name, message string) extension {
+	return extension{"envoy.filters.listener." + name, messageType{"type.googleapis.com/envoy.extensions.filters.listener." + message}}
+}
+
+type tcpProxy struct {
+	Type        string      `json:"@type"`
+	StatPrefix  string      `json:"stat_prefix"`
+	Cluster     string      `json:"cluster"`
+	IdleTimeout string      `json:"idle_timeout"`
+	AccessLog   []extension `json:"access_log,omitempty"`
+}
+
+// tcpProxy passes bytes on, for as long as the two ends like.
+func (c Config) tcpProxy(direction, to string) extension {
+	return extension{"envoy.filters.network.tcp_proxy", tcpProxy{
+		Type: "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", StatPrefix: direction + "_tcp", Cluster: to,
+		IdleTimeout: seconds(0), AccessLog: c.accessLog(direction),
+	}}
+}
+
+type httpConnectionManager struct {
+	Type                string        `json:"@type"`
+	StatPrefix          string        `json:"stat_prefix"`
+	CodecType           string        `json:"codec_type"`
+	RDS                 rds           `json:"rds"`
+	HTTPFilters         []extension   `json:"http_filters"`
+	HTTP1               http1Options  `json:"http_protocol_options"`
+	HTTP2               http2Options  `json:"http2_protocol_options"`
+	Common              commonOptions `json:"common_http_protocol_options"`
+	SafeAge             bool          `json:"http1_safe_max_connection_duration"`
+	DrainTimeout        string        `json:"drain_timeout"`
+	StreamIdleTimeout   string        `json:"stream_idle_timeout"`
+	MaxRequestHeadersKB int           `json:"max_request_headers_kb"`
+	Upgrades            []upgrade     `json:"upgrade_configs"`
+	ServerHeader        string        `json:"server_header_transformation"`
+	GenerateRequestID   bool          `json:"generate_request_id"`
+	PreserveRequestID   bool          `json:"preserve_external_request_id"`
+	SkipXFFAppend       bool          `json:"skip_xff_append"`
+	Proxy100Continue    bool          `json:"proxy_100_continue"`
+	AccessLog           []extension   `json:"access_log,omitempty"`
+}
+
+type commonOptions struct {
+	IdleTimeout           string `json:"idle_timeout"`
+	MaxConnectionDuration string `json:"max_connection_duration,omitempty"`
+	MaxHeadersCount       int    `json:"max_headers_count"`
+}
+
+type rds struct {
+	Name   string       `json:"route_config_name"`
+	Source configSource `json:"config_source"`
+}
+
+type upgrade struct {
+	Type string `json:"upgrade_type"`
+}
+
+func (c Config) httpConnectionManager(direction string) extension {
+	routesFile := map[string]string{Inbound: InboundRoutesFile, Outbound: OutboundRoutesFile}[direction]
+	h := httpConnectionManager{
+		Type:       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+		StatPrefix: direction + "_http", CodecType: "AUTO",
+		RDS:   rds{direction, c.watch(routesFile)},
+		HTTP1: http1(), HTTP2: http2Options{MaxConcurrentStreams: maxStreams},
+		Common:       commonOptions{IdleTimeout: seconds(clientIdle), MaxHeadersCount: maxHeaders},
+		DrainTimeout: seconds(drainSequence), StreamIdleTimeout: seconds(0), MaxRequestHeadersKB: maxHeadersKB,
+		// What Kubernetes' and Docker's own clients ask for, beside WebSocket.
+		Upgrades:     []upgrade{{"websocket"}, {"spdy/3.1"}, {"tcp"}, {"CONNECT"}},
+		ServerHeader: "PASS_THROUGH", PreserveRequestID: true, SkipXFFAppend: true, Proxy100Continue: true,
+		AccessLog: c.accessLog(direction),
+	}
+	h.HTTP1.AcceptHTTP10 = true
+	router := routerConfig{Type: "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}
+	if direction == Inbound {
+		// Told before the client's side of the same age has come, a client never
+		// sends on a connection that is about to close.
+		h.Common.MaxConnectionDuration, h.SafeAge = bound(c.DownstreamAge), true
+		router.SuppressEnvoyHeaders = true
+	} else {
+		h.HTTPFilters = append(h.HTTPFilters, recovery())
+	}
+	h.HTTPFilters = append(h.HTTPFilters, extension{"envoy.filters.http.router", router})
+	return extension{"envoy.filters.network.http_connection_manager", h}
+}
+
+type routerConfig struct {
+	Type                 string `json:"@type"`
+	SuppressEnvoyHeaders bool   `json:"suppress_envoy_headers,omitempty"`
+}
+
+type lua struct {
+	Type   string     `json:"@type"`
+	Source dataSource `json:"default_source_code"`
+}
+
+type dataSource struct {
+	Inline string `json:"inline_string"`
+}
+
+// recoveryScript ends a client's connection behind a response that says that its
+// destination is gone or about to go, so that the client asks DNS again. Without it
+// the client, whose own connection ends at this Envoy, would never notice. A 503
+// without a time that the upstream took is Envoy's own.
+const recoveryScript = `function envoy_on_response(handle)
+  local headers = handle:headers()
+  local own = headers:get(":status") == "503" and headers:get("x-envoy-upstream-service-time") == nil
+  if own or headers:get("connection") == "close" or headers:get("` + DrainingHeader + `") ~= nil then
+    handle:streamInfo():drainConnectionUponCompletion()
+  end
+  headers:remove("x-envoy-upstream-service-time")
+  headers:remove("` + DrainingHeader + `")
+end
+`
+
+func recovery() extension {
+	return extension{"envoy.filters.http.lua", lua{"type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua", dataSource{recoveryScript}}}
+}
+
+type stdoutLog struct {
+	Type   string    `json:"@type"`
+	Format logFormat `json:"log_format"`
+}
+
+type logFormat struct {
+	JSON map[string]string `json:"json_format"`
+}
+
+// accessLog is one line of JSON for each request or TCP connection, with the names
+// that Envoy has for its fields.
+func (c Config) accessLog(direction string) []extension {
+	if !c.AccessLog {
+		return nil
+	}
+	return []extension{{"envoy.access_loggers.stdout", stdoutLog{
+		Type: "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
+		Format: logFormat{map[string]string{
+			"direction": direction, "start_time": "%START_TIME%", "protocol": "%PROTOCOL%",
+			"method": "%REQ(:METHOD)%", "path": "%REQ(:PATH)%", "authority": "%REQ(:AUTHORITY)%",
+			"response_code": "%RESPONSE_CODE%", "response_code_details": "%RESPONSE_CODE_DETAILS%", "response_flags": "%RESPONSE_FLAGS%",
+			"grpc_status": "%GRPC_STATUS%", "duration_ms": "%DURATION%", "bytes_received": "%BYTES_RECEIVED%", "bytes_sent": "%BYTES_SENT%",
+			"upstream_host": "%UPSTREAM_HOST%", "upstream_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+			"downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%", "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
+		}},
+	}}}
+}
