@@ -31,28 +31,37 @@ const (
 )
 
 // Main is the whole of a TestMain. As root it runs the tests on a fresh node; other
-// users run them as they are, and those that need a pod are skipped.
-func Main(m *testing.M) {
-	os.Exit(run(m))
+// users run them as they are, and those that need a pod are skipped. When the tests
+// have run, it calls what it was given, to clean up.
+func Main(m *testing.M, afterwards ...func()) {
+	os.Exit(run(m, afterwards))
 }
 
-func run(m *testing.M) int {
+func run(m *testing.M, afterwards []func()) int {
 	var err error
 	status := 1
 	switch {
 	case os.Getenv(containerEnv) != "":
 		err = becomeContainer(os.Getenv(containerEnv))
 	case os.Getuid() != 0:
-		return m.Run()
+		return runTests(m, afterwards)
 	case os.Getenv(outsideEnv) == "":
 		status, err = onNode()
 	default:
 		if err = prepareNode(); err == nil {
-			return m.Run()
+			return runTests(m, afterwards)
 		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "sandbox:", err)
+	}
+	return status
+}
+
+func runTests(m *testing.M, afterwards []func()) int {
+	status := m.Run()
+	for _, f := range afterwards {
+		f()
 	}
 	return status
 }
