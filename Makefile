@@ -18,7 +18,7 @@ BENCHTIME ?= 1s
 LINT     := go tool -modfile=hack/tools/go.mod golangci-lint
 # What runs many requests at once is tested with the race detector as well, but for
 # the load: with the detector a request takes ten times as long.
-RACE     := -skip '^TestSixHundredConnectionsAtOnce$$' ./injector/... ./webhook/... ./cmd/pillion-webhook/...
+RACE     := -skip '^TestSixHundredConnectionsAtOnce$$' ./injector/... ./webhook/... ./cmd/pillion-webhook/... ./proxy/...
 
 .PHONY: help
 help: ## list the targets
@@ -40,8 +40,9 @@ bin/pillionctl bin/pillion-webhook:
 	@go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
 
 .PHONY: test
-test: ## run every test, with a real etcd and kube-apiserver (compiled once)
+test: ## run every test, with a real etcd, kube-apiserver (compiled once) and Envoy
 	@hack/packages test
+	@hack/envoy/fetch
 	@hack/cluster/build
 	@go run ./hack/gotest -timeout 20m ./...
 	@go run ./hack/gotest -timeout 20m -race $(RACE)
