@@ -1,0 +1,101 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pillion-mesh/pillion/bootstrap"
+	"github.com/pillion-mesh/pillion/lifecycle"
+)
+
+// Drain is the sidecar's part of a pod's end:
+//
+//	0        PreDrainDelay            +DrainTime
+//	|- serving as before -|- inbound clients are told to go -|
+//
+// and less where no client is left, or Envoy does not serve. It does what it can and
+// says what it did: a hook that fails would only end the container sooner. Outbound
+// traffic is left alone, since the app still runs.
+func Drain(ctx context.Context, d lifecycle.Drain, folder string, out io.Writer) {
+	say := func(format string, arguments ...any) {
+		_, _ = fmt.Fprintf(out, "pillion-proxy: "+format+"\n", arguments...)
+	}
+	a := newAdmin(folder)
+	if why := notServing(ctx, a); why != "" {
+		say("nothing to drain: %s", why)
+		return
+	}
+	say("serving for another %s, until clients have heard that the pod goes away", d.PreDrainDelay)
+	if !pause(ctx, d.PreDrainDelay) {
+		say("interrupted before the drain")
+		return
+	}
+	if err := os.WriteFile(filepath.Join(folder, draining), nil, 0o644); err != nil {
+		say("telling /readyz that the pod drains: %v", err)
+	}
+	for _, path := range [...]string{
+		// Clients behind a sidecar of their own hear it by a header only.
+		"/runtime_modify?" + bootstrap.DrainingRuntimeKey + "=100",
+		"/drain_listeners?graceful&inboundonly&skip_exit",
+	} {
+		if _, err := a.ask(ctx, http.MethodPost, path); err != nil {
+			say("draining: %v", err)
+		}
+	}
+	say("draining inbound connections for %s at most", d.DrainTime)
+	say("%s", untilQuiet(ctx, a, d.DrainTime))
+}
+
+// notServing says why there is nothing to drain; empty where there is.
+func notServing(ctx context.Context, a *admin) string {
+	body, err := a.ask(ctx, http.MethodGet, "/server_info")
+	if err != nil {
+		return err.Error()
+	}
+	if !strings.Contains(body, `"state": "LIVE"`) && !strings.Contains(body, `"state": "DRAINING"`) {
+		return "Envoy has never served"
+	}
+	return ""
+}
+
+// untilQuiet returns when no client has been connected on two looks in a row, when
+// the time is over, or when Envoy is gone, and says which.
+func untilQuiet(ctx context.Context, a *admin, longest time.Duration) string {
+	over := time.Now().Add(longest)
+	for quiet := 0; ; {
+		active, err := a.inboundConnections(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return "interrupted while draining"
+		case err != nil:
+			return "Envoy is gone: " + err.Error()
+		case active > 0:
+			quiet = 0
+		default:
+			if quiet++; quiet > 1 {
+				return "drained: no client is connected any more"
+			}
+		}
+		left := time.Until(over)
+		if left <= 0 {
+			return fmt.Sprintf("the time is over with %d inbound connections left", active)
+		}
+		pause(ctx, min(left, 200*time.Millisecond))
+	}
+}
+
+// pause is false where it was interrupted.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}

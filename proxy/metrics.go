@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// scrapeTime is what Envoy gets to answer a scrape.
+	scrapeTime = 10 * time.Second
+	// longestLine and mostLines bound a scrape, whatever Envoy has come to hold.
+	longestLine = 64 << 10
+	mostLines   = 50_000
+)
+
+// keptMetrics are the beginnings of the names of Envoy's metrics that are passed on.
+func keptMetrics() []string {
+	return []string{
+		"envoy_server_live", "envoy_server_state", "envoy_server_uptime", "envoy_server_memory_", "envoy_server_concurrency",
+		"envoy_server_total_connections", "envoy_overload_",
+		"envoy_cluster_manager_active_clusters", "envoy_cluster_manager_warming_clusters", "envoy_cluster_manager_cds_update_",
+		"envoy_listener_manager_lds_update_", "envoy_listener_manager_total_listeners_",
+		"envoy_cluster_upstream_", "envoy_cluster_membership_",
+		"envoy_http_downstream_cx_active", "envoy_http_downstream_cx_total", "envoy_http_downstream_cx_protocol_error",
+		"envoy_http_downstream_rq_active", "envoy_http_downstream_rq_total", "envoy_http_downstream_rq_xx", "envoy_http_downstream_rq_time",
+		"envoy_http_rds_update_",
+		"envoy_tcp_downstream_cx_total", "envoy_tcp_downstream_cx_rx_bytes_total", "envoy_tcp_downstream_cx_tx_bytes_total",
+		"envoy_listener_downstream_cx_active", "envoy_listener_downstream_cx_total", "envoy_listener_downstream_cx_overload_reject",
+	}
+}
+
+// metrics are Envoy's, of which some are passed on, and our own.
+func (s *status) metrics(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.scrapes <- struct{}{}:
+		defer func() { <-s.scrapes }()
+	default:
+		http.Error(w, fmt.Sprintf("%d scrapes are running already.", mostScrapes), http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	out := bufio.NewWriter(w)
+	defer out.Flush()
+	cut, err := s.passOn(r.Context(), out)
+	s.ownMetrics(r.Context(), out, cut, err)
+}
+
+// passOn streams Envoy's metrics. cut says that there were too many.
+func (s *status) passOn(ctx context.Context, out io.Writer) (cut bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, scrapeTime)
+	defer cancel()
+	response, err := s.admin.open(ctx, http.MethodGet, "/stats/prometheus")
+	if err != nil {
+		return false, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return false, &refusal{path: "/stats/prometheus", status: response.StatusCode}
+	}
+	return filter(response.Body, out, mostLines)
+}
+
+// filter passes on the lines of metrics that are kept: samples, and the comment
+// before them that says what kind of metric it is.
+func filter(from io.Reader, to io.Writer, most int) (cut bool, err error) {
+	kept := keptMetrics()
+	lines := bufio.NewScanner(from)
+	lines.Buffer(nil, longestLine)
+	for passed := 0; lines.Scan(); {
+		name := strings.TrimPrefix(lines.Text(), "# TYPE ")
+		if !slices.ContainsFunc(kept, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
+			continue
+		}
+		if passed++; passed > most {
+			return true, nil
+		}
+		if _, err := fmt.Fprintln(to, lines.Text()); err != nil {
+			return false, err
+		}
+	}
+	return false, lines.Err()
+}
+
+func (s *status) ownMetrics(ctx context.Context, out io.Writer, cut bool, failed error) {
+	gauge := func(name, help, labels string, value float64) {
+		_, _ = fmt.Fprintf(out, "# HELP %s %s\n# TYPE %s gauge\n%s%s %g\n", name, help, name, name, labels, value)
+	}
+	version := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s.sidecar.Version)
+	gauge("pillion_proxy_info", "Version of pillion-proxy, always 1.", `{version="`+version+`"}`, 1)
+	gauge("pillion_proxy_ready", "Whether Envoy serves: live, with its configuration and both listeners.", "", number(len(s.admin.missing(ctx)) == 0))
+	gauge("pillion_proxy_draining", "Whether the pod drains.", "", number(s.draining()))
+	gauge("pillion_proxy_envoy_scrape_failed", "Whether Envoy did not give its metrics.", "", number(failed != nil))
+	gauge("pillion_proxy_envoy_metrics_cut", "Whether Envoy had more metrics than are passed on.", "", number(cut))
+	if after := s.readyAfter.Load(); after > 0 {
+		gauge("pillion_proxy_start_seconds", "Time from the start of this container until Envoy served, in seconds.", "", time.Duration(after).Seconds())
+	}
+}
+
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}

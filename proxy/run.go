@@ -1,0 +1,185 @@
+// Package proxy is what runs beside Envoy in the sidecar container: it prepares and
+// supervises Envoy (Sidecar.Run), waits until it serves (Wait) and drains it (Drain).
+//
+// All three are commands of pillion-proxy, whose command lines are the values of
+// package lifecycle. Run is the container's first process; Wait and Drain are hooks
+// that kubelet runs beside it. They meet in Envoy's admin interface, a Unix socket,
+// and in Run's status port.
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/pillion-mesh/pillion/bootstrap"
+	"github.com/pillion-mesh/pillion/lifecycle"
+)
+
+// Sidecar is the sidecar container of one pod.
+type Sidecar struct {
+	// Run is the command line.
+	Run lifecycle.Run
+	// Folder is lifecycle.RunDir, but in tests.
+	Folder string
+	// EnvoyPath is the program; empty looks for it where Envoy's images have it.
+	EnvoyPath string
+	// PodName, PodNamespace and NodeName say whose Envoy it is. They may be empty.
+	PodName, PodNamespace, NodeName string
+	// Version of this program, for the metrics.
+	Version string
+	// Stdout and Stderr are the container's logs.
+	Stdout, Stderr *os.File
+	// LastWords is what kubectl shows of a container that has ended.
+	LastWords LastWords
+}
+
+const (
+	// stopTime is what Envoy gets to end before it is killed.
+	stopTime = 5 * time.Second
+	// killed is what a shell adds to the number of a signal for an exit code.
+	killed = 128
+)
+
+// Supervise runs Envoy until it ends, and is the container's exit code: 0 for an end
+// that was asked for. Signals are those that the process gets: SIGTERM and SIGINT end
+// Envoy, a second one at once, others are passed on. What is written to quit ends it
+// as well.
+func (s *Sidecar) Supervise(signals <-chan os.Signal) int {
+	code, err := s.supervise(signals)
+	if err != nil {
+		s.say("%v", err)
+		s.LastWords.Write(err.Error())
+	}
+	return code
+}
+
+func (s *Sidecar) say(format string, arguments ...any) {
+	fmt.Fprintf(s.Stderr, "pillion-proxy: "+format+"\n", arguments...)
+}
+
+func (s *Sidecar) supervise(signals <-chan os.Signal) (int, error) {
+	path, err := s.envoyPath()
+	if err != nil {
+		return 1, err
+	}
+	if err := s.prepare(); err != nil {
+		return 1, err
+	}
+	listener, err := net.Listen("tcp", ":"+strconv.Itoa(int(s.Run.StatusPort)))
+	if err != nil {
+		return 1, fmt.Errorf("listening on the status port %d: %w: nothing else in the pod may use Pillion's ports", s.Run.StatusPort, err)
+	}
+	kills := oomKills()
+	envoy, err := s.start(path)
+	if err != nil {
+		_ = listener.Close()
+		return 1, err
+	}
+	quit := make(chan struct{}, 1)
+	status := newStatus(s, quit)
+	server := status.serve(listener)
+	defer server.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go status.noteReady(ctx)
+
+	ended, asked := s.conduct(ctx, envoy, signals, quit)
+	return s.explain(envoy, ended, asked, oomKills() > kills)
+}
+
+// conduct passes signals on until Envoy has ended. asked says why it was told to;
+// empty where nobody did.
+func (s *Sidecar) conduct(ctx context.Context, envoy *envoy, signals <-chan os.Signal, quit <-chan struct{}) (status syscall.WaitStatus, asked string) {
+	var appGone <-chan struct{}
+	stop := func(why string) {
+		asked = why
+		envoy.stop(stopTime)
+	}
+	for {
+		select {
+		case status := <-envoy.ended:
+			return status, asked
+		case <-quit:
+			s.say("/quitquitquit was called: Envoy is told to end")
+			stop("/quitquitquit was called")
+		case <-appGone:
+			s.say("no other process in the pod uses the network any more: Envoy is told to end")
+			appGone = nil
+			stop("SIGTERM")
+		case signal := <-signals:
+			switch {
+			case signal != syscall.SIGTERM && signal != syscall.SIGINT:
+				envoy.signal(signal)
+			case s.Run.StayForApp && asked == "":
+				asked = signal.String()
+				s.say("%s: Envoy stays while other processes in the pod use the network", signal)
+				appGone = appEnds(ctx, os.Getuid())
+			default:
+				s.say("%s: Envoy is told to end", signal)
+				stop(signal.String())
+			}
+		}
+	}
+}
+
+// explain says how Envoy ended, and is the exit code that goes with it.
+func (s *Sidecar) explain(envoy *envoy, status syscall.WaitStatus, asked string, outOfMemory bool) (int, error) {
+	lines := envoy.lastLines()
+	switch {
+	case asked != "":
+		s.say("Envoy has ended, as it was told to (%s)", asked)
+		return 0, nil
+	case outOfMemory:
+		return killed + int(syscall.SIGKILL), fmt.Errorf("running Envoy: the kernel killed it, since the container was out of memory (its limit is %s): raise the limit by annotation or sidecar.resources", s.limit())
+	case status.Signaled():
+		return killed + int(status.Signal()), fmt.Errorf("running Envoy: it was ended by signal %d (%s), which pillion-proxy did not send%s", int(status.Signal()), status.Signal(), lines)
+	case status.ExitStatus() == 0:
+		// The container's restart policy may not restart what ended well.
+		return 1, fmt.Errorf("running Envoy: it ended by itself without an error, which nobody asked for%s", lines)
+	default:
+		return status.ExitStatus(), fmt.Errorf("running Envoy: it ended with exit code %d%s", status.ExitStatus(), lines)
+	}
+}
+
+func (s *Sidecar) limit() string {
+	if s.Run.MemoryLimit == 0 {
+		return "none of its own, so the node's memory"
+	}
+	return strconv.FormatInt(s.Run.MemoryLimit, 10) + " bytes"
+}
+
+// config is the bootstrap's, with what only the running container knows.
+func (s *Sidecar) config() bootstrap.Config {
+	return bootstrap.Config{
+		Service: s.Run.Service, PodName: s.PodName, PodNamespace: s.PodNamespace, NodeName: s.NodeName,
+		Folder: s.Folder, InboundPort: s.Run.InboundPort, OutboundPort: s.Run.OutboundPort,
+		MemoryLimit: s.Run.MemoryLimit,
+		UpstreamAge: s.Run.UpstreamAge, UpstreamIdle: s.Run.UpstreamIdle, DownstreamAge: s.Run.DownstreamAge,
+		AccessLog: s.Run.AccessLog,
+	}
+}
+
+// LastWords is the path of a container's termination message; empty for none.
+type LastWords string
+
+// longestLastWords is what kubelet reads of it.
+const longestLastWords = 4096
+
+// Write leaves a sentence there, if kubelet has made the file.
+func (path LastWords) Write(sentence string) {
+	file, err := os.OpenFile(string(path), os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return // not in a container
+	}
+	defer file.Close()
+	if len(sentence) > longestLastWords {
+		sentence = sentence[:longestLastWords]
+	}
+	_, _ = io.WriteString(file, sentence)
+}

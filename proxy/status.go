@@ -1,0 +1,103 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// status is what the status port says.
+type status struct {
+	sidecar *Sidecar
+	admin   *admin
+	quit    chan<- struct{}
+	started time.Time
+	// readyAfter is how long Envoy took until it served, in nanoseconds; 0 until then.
+	readyAfter atomic.Int64
+	// scrapes holds a token for each scrape that runs.
+	scrapes chan struct{}
+}
+
+// mostScrapes at the same time: each asks Envoy's main thread for all statistics.
+const mostScrapes = 2
+
+func newStatus(s *Sidecar, quit chan<- struct{}) *status {
+	return &status{sidecar: s, admin: newAdmin(s.Folder), quit: quit, started: time.Now(), scrapes: make(chan struct{}, mostScrapes)}
+}
+
+func (s *status) serve(listener net.Listener) *http.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.HandleFunc("GET /metrics", s.metrics)
+	mux.HandleFunc("POST /quitquitquit", s.quitquitquit)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "The status port has GET /healthz, GET /readyz, GET /metrics and POST /quitquitquit.", http.StatusNotFound)
+	})
+	server := &http.Server{
+		Handler: mux, MaxHeaderBytes: 16 << 10,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+	}
+	go func() { _ = server.Serve(listener) }()
+	return server
+}
+
+// noteReady remembers when Envoy served for the first time.
+func (s *status) noteReady(ctx context.Context) {
+	for ; ctx.Err() == nil; time.Sleep(pollEvery) {
+		if len(s.admin.missing(ctx)) == 0 {
+			s.readyAfter.Store(int64(time.Since(s.started)))
+			return
+		}
+	}
+}
+
+// healthz says that this process and Envoy run: it ends with Envoy.
+func (s *status) healthz(w http.ResponseWriter, _ *http.Request) {
+	_, _ = fmt.Fprintln(w, "Envoy runs.")
+}
+
+// readyz says what keeps Envoy from serving.
+func (s *status) readyz(w http.ResponseWriter, r *http.Request) {
+	missing := s.admin.missing(r.Context())
+	if s.draining() {
+		missing = append(missing, "the pod is draining")
+	}
+	if len(missing) > 0 {
+		http.Error(w, strings.Join(missing, "\n"), http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = fmt.Fprintln(w, "Envoy serves.")
+}
+
+func (s *status) draining() bool {
+	_, err := os.Stat(filepath.Join(s.sidecar.Folder, draining))
+	return err == nil
+}
+
+// quitquitquit ends the sidecar of a pod that is meant to end, when its app asks.
+func (s *status) quitquitquit(w http.ResponseWriter, r *http.Request) {
+	if !s.sidecar.Run.QuitWithApp {
+		http.Error(w, "This sidecar ends with its pod: /quitquitquit is for Jobs whose sidecar is a plain container.", http.StatusForbidden)
+		return
+	}
+	from, _ := netip.ParseAddrPort(r.RemoteAddr)
+	to, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	// What comes from the pod itself comes from the address that it goes to.
+	if address := from.Addr().Unmap(); !address.IsLoopback() && (to == nil || address != to.AddrPort().Addr().Unmap()) {
+		http.Error(w, "Only the pod's own containers may end its sidecar.", http.StatusForbidden)
+		return
+	}
+	select {
+	case s.quit <- struct{}{}:
+	default: // it is ending already
+	}
+	_, _ = fmt.Fprintln(w, "Envoy is told to end.")
+}
