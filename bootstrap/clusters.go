@@ -79,6 +79,7 @@ type downstreamProtocol struct {
 type http1Options struct {
 	HeaderKeyFormat headerKeyFormat `json:"header_key_format"`
 	AcceptHTTP10    bool            `json:"accept_http_10,omitempty"`
+	HostForHTTP10   string          `json:"default_host_for_http_10,omitempty"`
 	EnableTrailers  bool            `json:"enable_trailers"`
 }
 

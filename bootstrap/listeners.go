@@ -186,7 +186,8 @@ func (c Config) httpConnectionManager(direction string) extension {
 		ServerHeader: "PASS_THROUGH", PreserveRequestID: true, SkipXFFAppend: true, Proxy100Continue: true,
 		AccessLog: c.accessLog(direction),
 	}
-	h.HTTP1.AcceptHTTP10 = true
+	// HTTP/1.0 knows no Host header, without which Envoy would refuse it.
+	h.HTTP1.AcceptHTTP10, h.HTTP1.HostForHTTP10 = true, "localhost"
 	router := routerConfig{Type: "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}
 	if direction == Inbound {
 		// Told before the client's side of the same age has come, a client never

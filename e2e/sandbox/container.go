@@ -36,9 +36,20 @@ type spec struct {
 	Environment  []string
 }
 
+// startedFD closes when the container's own program runs: it is the writing end of a
+// pipe, which gets the reason where that does not come to be.
+const startedFD = 3
+
 // becomeContainer makes this process, which has mount and process namespaces of its
 // own, what the spec says. It returns only if that failed.
 func becomeContainer(encoded string) error {
+	unix.CloseOnExec(startedFD)
+	err := becomeSpec(encoded)
+	_, _ = os.NewFile(startedFD, "started").WriteString(err.Error())
+	return err
+}
+
+func becomeSpec(encoded string) error {
 	var s spec
 	if err := json.Unmarshal([]byte(encoded), &s); err != nil {
 		return fmt.Errorf("reading the container's spec: %w", err)

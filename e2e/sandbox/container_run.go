@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -97,7 +98,14 @@ func (p *Pod) StartContainer(t testing.TB, of *corev1.Container, image Image, vo
 	// What a killed container leaves behind may hold the pipe.
 	c.command.WaitDelay = time.Second
 	c.command.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID}
-	if err := p.Start(c.command); err != nil {
+	started, starting, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.command.ExtraFiles = []*os.File{starting}
+	err = p.Start(c.command)
+	_ = starting.Close()
+	if err != nil {
 		t.Fatal(err)
 	}
 	go func() {
@@ -111,6 +119,11 @@ func (p *Pod) StartContainer(t testing.TB, of *corev1.Container, image Image, vo
 			t.Logf("container %s of pod %s ended with %d\nlast words: %s\nlogs:\n%s", c.Name, p.Name, c.ExitCode(), c.TerminationMessage(), c.Logs())
 		}
 	})
+	why, _ := io.ReadAll(started)
+	_ = started.Close()
+	if len(why) > 0 {
+		t.Fatalf("starting container %s of pod %s: %s", of.Name, p.Name, why)
+	}
 	return c
 }
 

@@ -1,0 +1,140 @@
+// Package dataplane holds the promises about what runs in a pod: what our injector
+// adds to a pod is run, with a real Envoy and the kernel's own rules, and traffic of
+// many kinds goes through it. There is no cluster: see package sandbox.
+package dataplane
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
+	"github.com/pillion-mesh/pillion/e2e/envoy"
+	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/injector"
+)
+
+// folder is where pillion-init and pillion-proxy are built.
+var folder = filepath.Join(os.TempDir(), fmt.Sprintf("pillion-dataplane-%d", os.Getpid()))
+
+func TestMain(m *testing.M) { sandbox.Main(m, func() { _ = os.RemoveAll(folder) }) }
+
+// programs builds pillion-init and pillion-proxy, once.
+var programs = sync.OnceValue(func() error {
+	build := exec.Command("go", "build", "-trimpath", "-o", folder+"/", "../../cmd/pillion-init", "../../cmd/pillion-proxy")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the pod's programs: %w\n%s", err, output)
+	}
+	return nil
+})
+
+// images are what the injected containers run: pillion-init's from scratch, but with
+// iptables where a backend needs it, and Envoy's.
+func images(t *testing.T, withIptables bool) sandbox.Images {
+	t.Helper()
+	if err := programs(); err != nil {
+		t.Fatal(err)
+	}
+	ours := sandbox.Image{}
+	if withIptables {
+		ours = sandbox.Base()
+	}
+	ours["/pillion-init"], ours["/pillion-proxy"] = filepath.Join(folder, "pillion-init"), filepath.Join(folder, "pillion-proxy")
+	image := sandbox.Base()
+	image["/usr/local/bin"] = filepath.Dir(envoy.Path(t))
+	image["/etc/ssl"] = "/etc/ssl"
+	return sandbox.Images{Init: ours, Envoy: image}
+}
+
+// want is a pod to inject, in the terms of its owner.
+type want struct {
+	mode        v1alpha1.SidecarMode
+	backend     string // of pillion-init; empty for its own choice
+	annotations map[string]string
+	probe       *corev1.Probe
+	configure   func(*v1alpha1.InjectorConfig)
+	// change changes the pod behind injection, for faults and controls.
+	change func(*corev1.Pod)
+}
+
+// injected is a pod with one app container, as the webhook would return it.
+func injected(t *testing.T, name string, w want) *corev1.Pod {
+	t.Helper()
+	config := v1alpha1.DefaultConfig()
+	if w.mode != "" {
+		config.Settings.Sidecar.Mode = &w.mode
+	}
+	if w.configure != nil {
+		w.configure(config)
+	}
+	if errs := v1alpha1.Validate(config); len(errs) > 0 {
+		t.Fatalf("the configuration: %v", errs)
+	}
+	of, err := injector.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := corev1.Pod{}
+	pod.Name, pod.Labels, pod.Annotations = name, map[string]string{config.OptIn.Label: config.OptIn.Value, "app": name}, w.annotations
+	pod.Spec.Containers = []corev1.Container{{Name: "app", Image: "app", ReadinessProbe: w.probe}}
+	raw, err := json.Marshal(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoded, err := injector.DecodePod(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := of.Inject(injector.Request{Pod: decoded, Namespace: injector.Namespace{Name: "default"}, Now: time.Now()})
+	if result.Decision.Verdict != injector.Inject {
+		t.Fatalf("pod %s is not injected: %s", name, result.Message)
+	}
+	encoded, err := injector.AppendPatch(nil, result.Patch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch, err := jsonpatch.DecodePatch(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if raw, err = patch.Apply(raw); err != nil {
+		t.Fatal(err)
+	}
+	pod = corev1.Pod{}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	if err := decoder.Decode(&pod); err != nil {
+		t.Fatal(err)
+	}
+	if w.backend != "" {
+		for n := range pod.Spec.InitContainers {
+			if c := &pod.Spec.InitContainers[n]; c.Name == injector.InitContainerName {
+				c.Args = append([]string{c.Args[0], "--backend=" + w.backend}, c.Args[1:]...)
+			}
+		}
+	}
+	if w.change != nil {
+		w.change(&pod)
+	}
+	return &pod
+}
+
+// run injects a pod and starts it; the test ends where it does not come up.
+func run(t *testing.T, p *sandbox.Pod, w want, app sandbox.App) *sandbox.Running {
+	t.Helper()
+	running, err := p.Run(t, injected(t, p.Name, w), images(t, strings.HasPrefix(w.backend, "iptables")), app)
+	if err != nil {
+		t.Fatalf("starting pod %s: %v", p.Name, err)
+	}
+	return running
+}
