@@ -66,6 +66,17 @@ func Annotations() []Annotation {
 			"Envoy's log level.", "info", parseLogLevel},
 		{"concurrency", "whole number", "envoy.concurrency",
 			"Number of Envoy's worker threads; 0 takes it from the container's CPU.", "2", parseConcurrency},
+		{"access-log", "Off or JSON", "envoy.accessLog",
+			"Whether Envoy writes a line for each request and TCP connection.", "JSON", parseAccessLog},
+		{"max-upstream-age", "duration", "envoy.maxUpstreamAge",
+			"How old a connection gets that Envoy opened for the app; 0s for any age.", "2m",
+			duration(func(s *settings) *setting[time.Duration] { return &s.upstreamAge }, ageBounds)},
+		{"upstream-idle-timeout", "duration", "envoy.upstreamIdleTimeout",
+			"How long such a connection lies unused, below the servers' keep-alive; 0s for as long as the server likes.", "1s",
+			duration(func(s *settings) *setting[time.Duration] { return &s.upstreamIdle }, ageBounds)},
+		{"max-downstream-age", "duration", "envoy.maxDownstreamAge",
+			"How old an HTTP connection gets that a client opened to the pod; 0s for any age.", "10m",
+			duration(func(s *settings) *setting[time.Duration] { return &s.downstreamAge }, ageBounds)},
 		{"pre-drain-delay", "duration", "lifecycle.preDrainDelay",
 			"How long a stopping pod goes on serving before it drains.", "45s",
 			duration(func(s *settings) *setting[time.Duration] { return &s.preDrainDelay }, func(b *v1alpha1.Bounds) v1alpha1.DurationBounds { return b.PreDrainDelay })},
@@ -146,6 +157,17 @@ func parseLogLevel(_ *Injector, s *settings, value string, source Source) error 
 	s.logLevel = setting[string]{value, source}
 	return nil
 }
+
+func parseAccessLog(_ *Injector, s *settings, value string, source Source) error {
+	accepted := v1alpha1.Accepted("envoy.accessLog")
+	if !slices.Contains(accepted, value) {
+		return fmt.Errorf("must be one of %s", strings.Join(accepted, ", "))
+	}
+	s.accessLog = setting[v1alpha1.AccessLog]{v1alpha1.AccessLog(value), source}
+	return nil
+}
+
+func ageBounds(b *v1alpha1.Bounds) v1alpha1.DurationBounds { return b.ConnectionAge }
 
 func parseConcurrency(i *Injector, s *settings, value string, source Source) error {
 	most := i.config.Annotations.Bounds.MaxConcurrency

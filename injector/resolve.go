@@ -51,6 +51,8 @@ type settings struct {
 	probes                                           setting[v1alpha1.ProbePolicy]
 	logLevel                                         setting[string]
 	concurrency                                      setting[int32]
+	accessLog                                        setting[v1alpha1.AccessLog]
+	upstreamAge, upstreamIdle, downstreamAge         setting[time.Duration]
 	extraArgs                                        setting[[]string]
 	service                                          setting[string]
 }
@@ -71,6 +73,10 @@ func (s *settings) apply(level *v1alpha1.Settings, source Source) {
 	set(&s.probes, level.Lifecycle.Probes, source)
 	set(&s.logLevel, level.Envoy.LogLevel, source)
 	set(&s.concurrency, level.Envoy.Concurrency, source)
+	set(&s.accessLog, level.Envoy.AccessLog, source)
+	setDuration(&s.upstreamAge, level.Envoy.MaxUpstreamAge, source)
+	setDuration(&s.upstreamIdle, level.Envoy.UpstreamIdleTimeout, source)
+	setDuration(&s.downstreamAge, level.Envoy.MaxDownstreamAge, source)
 	if level.Envoy.ExtraArgs != nil {
 		s.extraArgs = setting[[]string]{level.Envoy.ExtraArgs, source}
 	}
@@ -133,6 +139,10 @@ func (s *settings) markDefaults(defaults *settings) {
 	markDefault(&s.probes, defaults.probes.value, def)
 	markDefault(&s.logLevel, defaults.logLevel.value, def)
 	markDefault(&s.concurrency, defaults.concurrency.value, def)
+	markDefault(&s.accessLog, defaults.accessLog.value, def)
+	markDefault(&s.upstreamAge, defaults.upstreamAge.value, def)
+	markDefault(&s.upstreamIdle, defaults.upstreamIdle.value, def)
+	markDefault(&s.downstreamAge, defaults.downstreamAge.value, def)
 	for _, pair := range [...][2]*setting[resource.Quantity]{
 		{&s.cpuRequest, &defaults.cpuRequest}, {&s.cpuLimit, &defaults.cpuLimit},
 		{&s.memoryRequest, &defaults.memoryRequest}, {&s.memoryLimit, &defaults.memoryLimit},

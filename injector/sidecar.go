@@ -90,6 +90,10 @@ func (i *Injector) resolve(v *view, req *Request) (*settings, []Warning, []refus
 	}
 	moved, wrong := s.balance()
 	refusals = append(refusals, wrong...)
+	byOwner := s.upstreamAge.source.Level == LevelPod || s.downstreamAge.source.Level == LevelPod
+	if err := v1alpha1.CompareAges(s.upstreamAge.value, s.downstreamAge.value); err != nil && byOwner {
+		refusals = append(refusals, refusal{ReasonAnnotationValue, field.Invalid(annotationsPath().Key(AnnotationPrefix+"max-downstream-age"), durationText(s.downstreamAge.value), err.Error())})
+	}
 	var warnings []Warning
 	for _, m := range moved {
 		warnings = append(warnings, Warning{ReasonResourcesAdjusted, m})
@@ -189,7 +193,10 @@ func (i *Injector) sidecar(v *view, s *settings, req *Request, probePorts []ipta
 		LogLevel:    s.logLevel.value,
 		DrainTime:   s.drainTime.value,
 		IPv6:        c.Redirect.IPv6,
+		UpstreamAge: s.upstreamAge.value, UpstreamIdle: s.upstreamIdle.value, DownstreamAge: s.downstreamAge.value,
+		AccessLog:   s.accessLog.value == v1alpha1.AccessLogJSON,
 		QuitWithApp: c.Mode == v1alpha1.ModeClassic && v.meantToEnd(),
+		StayForApp:  c.Mode == v1alpha1.ModeClassic && !v.meantToEnd(),
 		ExtraArgs:   s.extraArgs.value,
 	}
 	c.Wait = lifecycle.Wait{Timeout: s.startTimeout.value, StatusPort: c.Run.StatusPort}

@@ -44,6 +44,10 @@ func (s *Sidecar) Values() []Value {
 		{"lifecycle.probes", string(r.probes.value), r.probes.source},
 		{"envoy.logLevel", r.logLevel.value, r.logLevel.source},
 		{"envoy.concurrency", strconv.Itoa(int(r.concurrency.value)), r.concurrency.source},
+		{"envoy.accessLog", string(r.accessLog.value), r.accessLog.source},
+		{"envoy.maxUpstreamAge", durationText(r.upstreamAge.value), r.upstreamAge.source},
+		{"envoy.upstreamIdleTimeout", durationText(r.upstreamIdle.value), r.upstreamIdle.source},
+		{"envoy.maxDownstreamAge", durationText(r.downstreamAge.value), r.downstreamAge.source},
 		{"envoy.extraArgs", joined(r.extraArgs.value), r.extraArgs.source},
 	}
 	if s.settings.mode.value == s.Mode {

@@ -40,6 +40,8 @@ func Accepted(path string) []string {
 		return words(ProbesDirect, ProbesThroughEnvoy)
 	case "envoy.logLevel":
 		return LogLevels()
+	case "envoy.accessLog":
+		return words(AccessLogOff, AccessLogJSON)
 	}
 	return nil
 }

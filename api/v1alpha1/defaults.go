@@ -57,6 +57,11 @@ func defaultSettings(settings *Settings) {
 	defaultPointer(&lifecycle.Probes, ProbesDirect)
 	defaultPointer(&settings.Envoy.LogLevel, "warning")
 	defaultPointer(&settings.Envoy.Concurrency, 0)
+	defaultPointer(&settings.Envoy.AccessLog, AccessLogOff)
+	defaultDuration(&settings.Envoy.MaxUpstreamAge, 4*time.Minute)
+	// Below Node.js' keep-alive, 5 s, the shortest that is common.
+	defaultDuration(&settings.Envoy.UpstreamIdleTimeout, 4*time.Second)
+	defaultDuration(&settings.Envoy.MaxDownstreamAge, 5*time.Minute)
 }
 
 func defaultBounds(bounds *Bounds) {
@@ -70,6 +75,8 @@ func defaultBounds(bounds *Bounds) {
 	defaultDuration(&bounds.DrainTime.Max, 10*time.Minute)
 	defaultDuration(&bounds.StartTimeout.Min, time.Second)
 	defaultDuration(&bounds.StartTimeout.Max, 10*time.Minute)
+	defaultDuration(&bounds.ConnectionAge.Min, 0)
+	defaultDuration(&bounds.ConnectionAge.Max, time.Hour)
 	defaultTo(&bounds.MaxConcurrency, 16)
 }
 

@@ -315,10 +315,35 @@ type EnvoySettings struct {
 	// Concurrency is the number of worker threads. 0, the default, takes it from
 	// the container's CPU limit or else its request, never from the node's cores.
 	Concurrency *int32 `json:"concurrency,omitempty"`
+	// AccessLog is Off (the default) or JSON: a line on the container's standard
+	// output for each request and each TCP connection.
+	AccessLog *AccessLog `json:"accessLog,omitempty"`
+	// MaxUpstreamAge is how old a connection gets that Envoy opened for the app; 0s
+	// for any age. Default: 4m.
+	MaxUpstreamAge *metav1.Duration `json:"maxUpstreamAge,omitempty"`
+	// UpstreamIdleTimeout is how long such a connection lies unused. It has to be
+	// below the servers' own keep-alive, or requests meet connections that the server
+	// is about to close; 0s for as long as the server likes. Default: 4s.
+	UpstreamIdleTimeout *metav1.Duration `json:"upstreamIdleTimeout,omitempty"`
+	// MaxDownstreamAge is how old an HTTP connection gets that a client opened to the
+	// pod, when it is told to connect anew; 0s for any age. It has to be above
+	// maxUpstreamAge, so that between two sidecars the client's side closes first.
+	// Default: 5m.
+	MaxDownstreamAge *metav1.Duration `json:"maxDownstreamAge,omitempty"`
 	// ExtraArgs are appended to Envoy's command line, one argument each. What
 	// Pillion sets itself cannot be set again.
 	ExtraArgs []string `json:"extraArgs,omitzero"`
 }
+
+// AccessLog says what Envoy writes about each request.
+type AccessLog string
+
+const (
+	// AccessLogOff writes nothing.
+	AccessLogOff AccessLog = "Off"
+	// AccessLogJSON writes a line of JSON.
+	AccessLogJSON AccessLog = "JSON"
+)
 
 // AnnotationPolicy says which pillion.dev/ annotations owners may use on their
 // pods, and within which bounds.
@@ -342,6 +367,9 @@ type Bounds struct {
 	DrainTime DurationBounds `json:"drainTime,omitzero"`
 	// StartTimeout that owners may ask for. Default: 1s to 10m.
 	StartTimeout DurationBounds `json:"startTimeout,omitzero"`
+	// ConnectionAge that owners may ask for: of maxUpstreamAge, upstreamIdleTimeout
+	// and maxDownstreamAge. Default: 0s to 1h0m.
+	ConnectionAge DurationBounds `json:"connectionAge,omitzero"`
 	// MaxConcurrency that owners may ask for. Default: 16.
 	MaxConcurrency int32 `json:"maxConcurrency,omitempty"`
 }

@@ -150,6 +150,7 @@ func validateAnnotations(policy *AnnotationPolicy, path *field.Path) field.Error
 	errs = append(errs, validateDurationBounds(bounds.PreDrainDelay, at.Child("preDrainDelay"))...)
 	errs = append(errs, validateDurationBounds(bounds.DrainTime, at.Child("drainTime"))...)
 	errs = append(errs, validateDurationBounds(bounds.StartTimeout, at.Child("startTimeout"))...)
+	errs = append(errs, validateDurationBounds(bounds.ConnectionAge, at.Child("connectionAge"))...)
 	if bounds.MaxConcurrency < 1 {
 		errs = append(errs, field.Invalid(at.Child("maxConcurrency"), bounds.MaxConcurrency, "must be 1 or more"))
 	}

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,7 +41,34 @@ func validateSettings(settings *Settings, path *field.Path) field.ErrorList {
 		validateWord("envoy.logLevel", envoy.Child("logLevel"), settings.Envoy.LogLevel),
 		validateConcurrency(settings.Envoy.Concurrency, envoy.Child("concurrency")),
 		validateExtraArgs(settings.Envoy.ExtraArgs, envoy.Child("extraArgs")),
+		validateWord("envoy.accessLog", envoy.Child("accessLog"), settings.Envoy.AccessLog),
+		validateDuration(settings.Envoy.MaxUpstreamAge, envoy.Child("maxUpstreamAge")),
+		validateDuration(settings.Envoy.UpstreamIdleTimeout, envoy.Child("upstreamIdleTimeout")),
+		validateDuration(settings.Envoy.MaxDownstreamAge, envoy.Child("maxDownstreamAge")),
+		validateAges(&settings.Envoy, envoy.Child("maxDownstreamAge")),
 	)
+}
+
+// validateAges compares the two ages, where a level sets both.
+func validateAges(envoy *EnvoySettings, path *field.Path) field.ErrorList {
+	if envoy.MaxUpstreamAge == nil || envoy.MaxDownstreamAge == nil {
+		return nil
+	}
+	if err := CompareAges(envoy.MaxUpstreamAge.Duration, envoy.MaxDownstreamAge.Duration); err != nil {
+		return field.ErrorList{field.Invalid(path, envoy.MaxDownstreamAge.Duration.String(), err.Error())}
+	}
+	return nil
+}
+
+// CompareAges says what is wrong with a pair of maxUpstreamAge and maxDownstreamAge.
+func CompareAges(upstream, downstream time.Duration) error {
+	if downstream == 0 || upstream != 0 && downstream > upstream {
+		return nil
+	}
+	if upstream == 0 {
+		return errors.New("must be 0s (any age), since maxUpstreamAge is: else servers close connections that clients are about to use")
+	}
+	return fmt.Errorf("must be above maxUpstreamAge, %s, or 0s (any age): else servers close connections that clients are about to use", upstream)
 }
 
 func validateStartTimeout(l *LifecycleSettings, path *field.Path) field.ErrorList {

@@ -344,6 +344,31 @@ func Fields() []Field {
 			Doc:     "concurrency is the number of worker threads. 0, the default, takes it from the container's CPU limit or else its request, never from the node's cores.",
 		},
 		{
+			Path:    "envoy.accessLog",
+			Type:    "string",
+			Default: `"Off"`,
+			Doc:     "accessLog is Off (the default) or JSON: a line on the container's standard output for each request and each TCP connection.",
+			Enum:    []string{"Off", "JSON"},
+		},
+		{
+			Path:    "envoy.maxUpstreamAge",
+			Type:    "duration",
+			Default: `"4m"`,
+			Doc:     "maxUpstreamAge is how old a connection gets that Envoy opened for the app; 0s for any age. Default: 4m.",
+		},
+		{
+			Path:    "envoy.upstreamIdleTimeout",
+			Type:    "duration",
+			Default: `"4s"`,
+			Doc:     "upstreamIdleTimeout is how long such a connection lies unused. It has to be below the servers' own keep-alive, or requests meet connections that the server is about to close; 0s for as long as the server likes. Default: 4s.",
+		},
+		{
+			Path:    "envoy.maxDownstreamAge",
+			Type:    "duration",
+			Default: `"5m"`,
+			Doc:     "maxDownstreamAge is how old an HTTP connection gets that a client opened to the pod, when it is told to connect anew; 0s for any age. It has to be above maxUpstreamAge, so that between two sidecars the client's side closes first. Default: 5m.",
+		},
+		{
 			Path: "envoy.extraArgs",
 			Type: "list of string",
 			Doc:  "extraArgs are appended to Envoy's command line, one argument each. What Pillion sets itself cannot be set again.",
@@ -447,6 +472,23 @@ func Fields() []Field {
 			Path:    "annotations.bounds.startTimeout.max",
 			Type:    "duration",
 			Default: `"10m"`,
+			Doc:     "max is the most that is accepted.",
+		},
+		{
+			Path: "annotations.bounds.connectionAge",
+			Type: "object",
+			Doc:  "connectionAge that owners may ask for: of maxUpstreamAge, upstreamIdleTimeout and maxDownstreamAge. Default: 0s to 1h0m.",
+		},
+		{
+			Path:    "annotations.bounds.connectionAge.min",
+			Type:    "duration",
+			Default: `"0s"`,
+			Doc:     "min is the least that is accepted.",
+		},
+		{
+			Path:    "annotations.bounds.connectionAge.max",
+			Type:    "duration",
+			Default: `"1h0m"`,
 			Doc:     "max is the most that is accepted.",
 		},
 		{
