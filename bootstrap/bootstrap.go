@@ -46,6 +46,8 @@ type Config struct {
 	MaxConnections uint32
 	// UpstreamAge, UpstreamIdle and DownstreamAge are those of lifecycle.Run.
 	UpstreamAge, UpstreamIdle, DownstreamAge time.Duration
+	// DrainTime is how long pods of this mesh drain.
+	DrainTime time.Duration
 	// AccessLog writes JSON lines to standard output.
 	AccessLog bool
 }

@@ -8,12 +8,22 @@ const (
 	// second at two of them. An HTTP client that stays silent for longer is passed on
 	// as TCP.
 	detection = 450 * time.Millisecond
-	// clientIdle is how long an HTTP connection without a request is kept.
+	// clientIdle is how long a client's HTTP connection to the pod is kept without a
+	// request.
 	clientIdle = time.Hour
 	// drainSequence is how long HTTP/2 clients have between the first GOAWAY and the
 	// last.
 	drainSequence = 5 * time.Second
 )
+
+// appClientIdle is how long an HTTP connection that the app opened is kept without a
+// request. The app cannot see when the pod behind it goes away. One that it uses more
+// often than this is told while that pod drains; one that it uses less often is
+// closed before. It is somewhat less than the drain, and no number of seconds that an
+// app would use a connection every so often.
+func (c Config) appClientIdle() time.Duration {
+	return max(c.DrainTime-c.DrainTime/16, time.Second)
+}
 
 type listener struct {
 	Name                string          `json:"name"`
@@ -195,6 +205,7 @@ func (c Config) httpConnectionManager(direction string) extension {
 		h.Common.MaxConnectionDuration, h.SafeAge = bound(c.DownstreamAge), true
 		router.SuppressEnvoyHeaders = true
 	} else {
+		h.Common.IdleTimeout = seconds(c.appClientIdle())
 		h.HTTPFilters = append(h.HTTPFilters, recovery())
 	}
 	h.HTTPFilters = append(h.HTTPFilters, extension{"envoy.filters.http.router", router})

@@ -179,9 +179,11 @@ func (a *admin) listeners(ctx context.Context) (map[string]bool, error) {
 	return active, nil
 }
 
-// inboundConnections is how many connections clients have to the pod.
-func (a *admin) inboundConnections(ctx context.Context) (int, error) {
+// inboundConnections is how many connections clients have to the pod, and how many
+// they have ever had.
+func (a *admin) inboundConnections(ctx context.Context) (active, ever int, err error) {
 	const prefix = "listener." + bootstrap.Inbound + ".downstream_"
-	active, err := a.stats(ctx, `^listener\.`+bootstrap.Inbound+`\.downstream_(pre_)?cx_active$`)
-	return active[prefix+"cx_active"] + active[prefix+"pre_cx_active"], err
+	values, err := a.stats(ctx, `^listener\.`+bootstrap.Inbound+`\.downstream_(pre_cx_active|cx_active|cx_total)$`)
+	active = values[prefix+"cx_active"] + values[prefix+"pre_cx_active"]
+	return active, values[prefix+"cx_total"] + active, err
 }

@@ -64,23 +64,29 @@ func notServing(ctx context.Context, a *admin) string {
 	return ""
 }
 
-// untilQuiet returns when no client has been connected on two looks in a row, when
+// quietTime is how long no client has to be connected until nobody is expected any
+// more. A client behind its own sidecar may hold on to this pod without a connection
+// to it: the sidecar closes those that lie unused for some seconds
+// (lifecycle.Run.UpstreamIdle), and opens a new one for the client's next request.
+const quietTime = 5 * time.Second
+
+// untilQuiet returns when no client has been connected for some time or ever, when
 // the time is over, or when Envoy is gone, and says which.
 func untilQuiet(ctx context.Context, a *admin, longest time.Duration) string {
-	over := time.Now().Add(longest)
-	for quiet := 0; ; {
-		active, err := a.inboundConnections(ctx)
+	over, quietSince := time.Now().Add(longest), time.Now()
+	for {
+		active, ever, err := a.inboundConnections(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return "interrupted while draining"
 		case err != nil:
 			return "Envoy is gone: " + err.Error()
+		case ever == 0:
+			return "drained: no client has ever connected"
 		case active > 0:
-			quiet = 0
-		default:
-			if quiet++; quiet > 1 {
-				return "drained: no client is connected any more"
-			}
+			quietSince = time.Now()
+		case time.Since(quietSince) >= quietTime:
+			return fmt.Sprintf("drained: no client has been connected for %s", quietTime)
 		}
 		left := time.Until(over)
 		if left <= 0 {

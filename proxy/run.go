@@ -161,7 +161,7 @@ func (s *Sidecar) config() bootstrap.Config {
 		Folder: s.Folder, InboundPort: s.Run.InboundPort, OutboundPort: s.Run.OutboundPort,
 		MemoryLimit: s.Run.MemoryLimit,
 		UpstreamAge: s.Run.UpstreamAge, UpstreamIdle: s.Run.UpstreamIdle, DownstreamAge: s.Run.DownstreamAge,
-		AccessLog: s.Run.AccessLog,
+		DrainTime: s.Run.DrainTime, AccessLog: s.Run.AccessLog,
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -28,7 +27,7 @@ func addresses(of ...*sandbox.Pod) []netip.Addr {
 // closing is how long the server of TestKeepAliveRace takes between its decision to
 // close a connection and the close: what arrives meanwhile is lost, as it is on a
 // real network for as long as the close is on its way.
-const closing = 20 * time.Millisecond
+const closing = 100 * time.Millisecond
 
 // TestKeepAliveRace calls a server just when it closes idle connections. Envoy closes
 // them before the server does, so no request meets a connection that is about to
@@ -69,20 +68,22 @@ func serveFor(c net.Conn, keepAlive time.Duration) {
 	}
 }
 
-// raceErrors are those of 100 clients that ask once more just when the server's
+// raceErrors are those of 100 clients that all ask once more just when the server's
 // keep-alive is over, four times.
 func raceErrors(t *testing.T, from *sandbox.Pod, host string, keepAlive time.Duration) int64 {
 	t.Helper()
 	var failed atomic.Int64
 	var clients sync.WaitGroup
+	begin := time.Now()
 	for range 100 {
 		clients.Go(func() {
 			transport := &http.Transport{DialContext: dialer(from, func() string { return host }, httpPort)}
-			for range 5 {
+			for n := range 5 {
+				// All at once, so that each takes a connection that has been idle.
+				time.Sleep(time.Until(begin.Add(time.Duration(n) * (keepAlive + closing/2))))
 				if err := postWithin(t, transport); err != nil {
 					failed.Add(1)
 				}
-				time.Sleep(keepAlive + rand.N(closing))
 			}
 		})
 	}
