@@ -43,10 +43,15 @@ type Applied struct {
 // Apply puts a valid redirect into the kernel in place of an earlier one. lockFile is
 // where iptables may keep its lock if the usual place cannot be written to.
 func Apply(ctx context.Context, r iptables.Redirect, b Backend, lockFile string) (Applied, error) {
+	return apply(ctx, r, b, lockFile, applyNFTables)
+}
+
+// apply is given the way by nftables, which a test may close.
+func apply(ctx context.Context, r iptables.Redirect, b Backend, lockFile string, nftables func(iptables.Redirect) error) (Applied, error) {
 	if b == IPTables {
 		return applyIPTables(ctx, r, lockFile, "asked for")
 	}
-	err := applyNFTables(r)
+	err := nftables(r)
 	switch {
 	case err == nil && b == NFTables:
 		return Applied{NFTables, "asked for"}, nil
