@@ -191,7 +191,7 @@ func listIPTables(ctx context.Context, lockFile string) string {
 
 // globalIPv6 is an address of the pod that reaches beyond its own link; empty for none.
 func globalIPv6() (string, error) {
-	content, err := os.ReadFile("/proc/net/if_inet6")
+	content, err := os.ReadFile("/proc/thread-self/net/if_inet6")
 	if errors.Is(err, os.ErrNotExist) {
 		return "", nil // the kernel has no IPv6
 	}
