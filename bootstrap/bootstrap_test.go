@@ -129,7 +129,9 @@ func configurations() map[string]Config {
 		"no ages":               func(c *Config) { c.UpstreamAge, c.UpstreamIdle, c.DownstreamAge = 0, 0, 0 },
 		"no drain":              func(c *Config) { c.DrainTime = 0 },
 		"no access log":         func(c *Config) { c.AccessLog = false },
-		"the least said":        func(c *Config) { *c = Config{Service: "a", Folder: "/", InboundPort: 1, OutboundPort: 65535, IPv4: true} },
+		"the least said": func(c *Config) {
+			*c = Config{Service: "a", Folder: "/", InboundPort: 1, OutboundPort: 65535, IPv4: true}
+		},
 	} {
 		c := full()
 		change(&c)

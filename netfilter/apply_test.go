@@ -58,7 +58,7 @@ func TestApplyIsIdempotent(t *testing.T) {
 				p := sandbox.NewPod(t, "pod")
 				var after [3]string
 				for n := range after {
-					withPrograms(t, name, func(t *testing.T) { applyIn(t, p, r, backend) })
+					withPrograms(t, name, func(t *testing.T) { t.Helper(); applyIn(t, p, r, backend) })
 					after[n] = rules(t, p, name)
 				}
 				if after[0] != after[1] || after[1] != after[2] {
@@ -78,11 +78,11 @@ func TestApplyReplacesAndCleans(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := sandbox.NewPod(t, "pod")
 			for _, r := range []iptables.Redirect{full(), random(3), least()} {
-				withPrograms(t, name, func(t *testing.T) { applyIn(t, p, r, backend) })
+				withPrograms(t, name, func(t *testing.T) { t.Helper(); applyIn(t, p, r, backend) })
 			}
 			got := rules(t, p, name)
 			fresh := sandbox.NewPod(t, "fresh")
-			withPrograms(t, name, func(t *testing.T) { applyIn(t, fresh, least(), backend) })
+			withPrograms(t, name, func(t *testing.T) { t.Helper(); applyIn(t, fresh, least(), backend) })
 			if diff := cmp.Diff(rules(t, fresh, name), got); diff != "" {
 				t.Errorf("on an empty pod -, over other redirects +\n%s", diff)
 			}
@@ -117,7 +117,7 @@ func TestForeignRulesAreKept(t *testing.T) {
 			}
 			foreign := rules(t, p, name)
 			for range 2 {
-				withPrograms(t, name, func(t *testing.T) { applyIn(t, p, full(), backend) })
+				withPrograms(t, name, func(t *testing.T) { t.Helper(); applyIn(t, p, full(), backend) })
 			}
 			with := rules(t, p, name)
 			for line := range strings.Lines(foreign) {
@@ -137,12 +137,12 @@ func TestForeignRulesAreKept(t *testing.T) {
 func TestDoubledJumpsAreMended(t *testing.T) {
 	const name = "iptables-legacy"
 	p := sandbox.NewPod(t, "pod")
-	withPrograms(t, name, func(t *testing.T) { applyIn(t, p, full(), IPTables) })
+	withPrograms(t, name, func(t *testing.T) { t.Helper(); applyIn(t, p, full(), IPTables) })
 	want := rules(t, p, name)
 	for range 3 {
 		p.Output(t, "iptables-legacy", "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-j", "PILLION_OUTBOUND")
 	}
-	withPrograms(t, name, func(t *testing.T) { applyIn(t, p, full(), IPTables) })
+	withPrograms(t, name, func(t *testing.T) { t.Helper(); applyIn(t, p, full(), IPTables) })
 	if diff := cmp.Diff(want, rules(t, p, name)); diff != "" {
 		t.Errorf("before -, after +\n%s", diff)
 	}

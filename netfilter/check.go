@@ -16,11 +16,11 @@ import (
 	"github.com/pillion-mesh/pillion/iptables"
 )
 
-// NotWorking is an error of Check that says that connections are not redirected as
+// NotWorkingError is an error of Check that says that connections are not redirected as
 // they should be, rather than that this could not be found out.
-type NotWorking struct{ Sentence string }
+type NotWorkingError struct{ Sentence string }
 
-func (n *NotWorking) Error() string { return n.Sentence }
+func (n *NotWorkingError) Error() string { return n.Sentence }
 
 // Check proves that a redirect is in force, and says what it saw. It compares the
 // kernel's rules with the redirect, for both directions, and opens a connection from
@@ -36,11 +36,11 @@ func Check(ctx context.Context, r iptables.Redirect, lockFile string) ([]string,
 	case listed == expectedListing(r):
 		seen = append(seen, "nftables: the rules are those of the redirect")
 	case listed != "":
-		return nil, &NotWorking{fmt.Sprintf("the table inet %s is not that of the redirect; the kernel has\n%sinstead of\n%s", iptables.Table, listed, expectedListing(r))}
+		return nil, &NotWorkingError{fmt.Sprintf("the table inet %s is not that of the redirect; the kernel has\n%sinstead of\n%s", iptables.Table, listed, expectedListing(r))}
 	case restored(ctx, r, lockFile):
 		seen = append(seen, "iptables: the rules are those of the redirect")
 	default:
-		return nil, &NotWorking{"neither nftables nor iptables has the redirect: pillion-init apply has not run here, or something took its rules away"}
+		return nil, &NotWorkingError{"neither nftables nor iptables has the redirect: pillion-init apply has not run here, or something took its rules away"}
 	}
 	for _, family := range families(r) {
 		sentence, err := family.try(ctx, r)
@@ -100,15 +100,15 @@ func (f family) try(ctx context.Context, r iptables.Redirect) (string, error) {
 		return f.name + ": not tried, since the pod has no route: nothing can leave by it", nil
 	}
 	if err != nil {
-		return "", &NotWorking{fmt.Sprintf("%s: a connection to %s did not arrive at the outbound port %d: %v", f.name, target, r.OutboundPort, err)}
+		return "", &NotWorkingError{fmt.Sprintf("%s: a connection to %s did not arrive at the outbound port %d: %v", f.name, target, r.OutboundPort, err)}
 	}
 	defer connection.Close()
 	got, err := f.accepted(listener)
 	if err != nil {
-		return "", &NotWorking{fmt.Sprintf("%s: a connection to %s arrived somewhere else than at the outbound port %d: %v", f.name, target, r.OutboundPort, err)}
+		return "", &NotWorkingError{fmt.Sprintf("%s: a connection to %s arrived somewhere else than at the outbound port %d: %v", f.name, target, r.OutboundPort, err)}
 	}
 	if got != target {
-		return "", &NotWorking{fmt.Sprintf("%s: a connection to %s arrived as one to %s", f.name, target, got)}
+		return "", &NotWorkingError{fmt.Sprintf("%s: a connection to %s arrived as one to %s", f.name, target, got)}
 	}
 	return fmt.Sprintf("%s: a connection to %s arrived at the outbound port %d with its destination known", f.name, target, r.OutboundPort), nil
 }

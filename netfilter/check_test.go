@@ -26,6 +26,7 @@ func TestCheckProves(t *testing.T) {
 			t.Run(name+"/"+of, func(t *testing.T) {
 				p := sandbox.NewPod(t, "pod")
 				withPrograms(t, name, func(t *testing.T) {
+					t.Helper()
 					applyIn(t, p, r, backend)
 					seen, err := checkIn(t, p, r)
 					if err != nil {
@@ -61,7 +62,7 @@ func TestCheckFinds(t *testing.T) {
 			applyIn(t, p, full(), NFTables)
 			p.Output(t, test.spoil[0], test.spoil[1:]...)
 			_, err := checkIn(t, p, full())
-			var broken *NotWorking
+			var broken *NotWorkingError
 			if !errors.As(err, &broken) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("%v; want %q", err, test.says)
 			}
@@ -74,10 +75,11 @@ func TestCheckFindsInIPTables(t *testing.T) {
 	for _, spoil := range []string{"-D PILLION_INBOUND 1", "-A PILLION_OUTBOUND -p tcp -j RETURN", "-F PREROUTING", "-D OUTPUT -p tcp -j PILLION_OUTBOUND"} {
 		t.Run(spoil, func(t *testing.T) {
 			p := sandbox.NewPod(t, "pod")
-			withPrograms(t, name, func(t *testing.T) { applyIn(t, p, full(), IPTables) })
+			withPrograms(t, name, func(t *testing.T) { t.Helper(); applyIn(t, p, full(), IPTables) })
 			p.Output(t, "ip6tables-legacy", append([]string{"-t", "nat"}, strings.Fields(spoil)...)...)
 			withPrograms(t, name, func(t *testing.T) {
-				var broken *NotWorking
+				t.Helper()
+				var broken *NotWorkingError
 				if seen, err := checkIn(t, p, full()); !errors.As(err, &broken) {
 					t.Errorf("%s, %v", seen, err)
 				}

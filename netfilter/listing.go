@@ -3,10 +3,12 @@ package netfilter
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -124,11 +126,11 @@ func writeSet(b *strings.Builder, name string, elements []nftables.SetElement) {
 // value is a port or an address.
 func value(key []byte) string {
 	if len(key) == 2 {
-		return fmt.Sprint(binary.BigEndian.Uint16(key))
+		return strconv.Itoa(int(binary.BigEndian.Uint16(key)))
 	}
 	address, ok := netip.AddrFromSlice(key)
 	if !ok {
-		return fmt.Sprintf("%x", key)
+		return hex.EncodeToString(key)
 	}
 	return address.String()
 }
@@ -172,10 +174,10 @@ func inWords(exprs []expr.Any) string {
 
 func compared(loaded string, e *expr.Cmp) string {
 	operator := map[expr.CmpOp]string{expr.CmpOpEq: "", expr.CmpOpNeq: "!= ", expr.CmpOpGte: ">= ", expr.CmpOpLte: "<= "}[e.Op]
-	text := fmt.Sprintf("%x", e.Data)
+	text := hex.EncodeToString(e.Data)
 	switch loaded {
 	case "skuid", "skgid":
-		text = fmt.Sprint(binary.NativeEndian.Uint32(e.Data))
+		text = strconv.FormatUint(uint64(binary.NativeEndian.Uint32(e.Data)), 10)
 	case "oifname":
 		text = string(bytes.TrimRight(e.Data, "\x00"))
 	case "dport":

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"syscall"
 
 	"github.com/google/nftables"
@@ -51,7 +52,7 @@ func applyNFTables(r iptables.Redirect) error {
 		return err
 	}
 	for _, chain := range addChains(connection, table) {
-		for _, rule := range translate(r, rules, iptables.Chain(chain.where), sets) {
+		for _, rule := range translate(r, rules, chain.where, sets) {
 			connection.AddRule(&nftables.Rule{
 				Table: table, Chain: chain.Chain, Exprs: rule.exprs,
 				UserData: userdata.AppendString(nil, userdata.TypeComment, rule.comment),
@@ -172,7 +173,7 @@ func translate(r iptables.Redirect, rules []iptables.Rule, where iptables.Chain,
 			continue
 		}
 		for _, match := range matches(of, n, sets) {
-			exprs := append(match, &expr.Counter{})
+			exprs := append(slices.Clip(match), &expr.Counter{})
 			if of.RedirectTo == 0 {
 				exprs = append(exprs, verdict()...)
 			} else {

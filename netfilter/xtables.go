@@ -93,26 +93,27 @@ func locked(err error) bool { return strings.Contains(err.Error(), "xtables lock
 // applyIPTables applies the redirect to both families with the first programs that
 // work for them.
 func applyIPTables(ctx context.Context, r iptables.Redirect, lockFile, reason string) (Applied, error) {
+	reasons := []string{reason}
 	for _, f := range [...]iptables.Family{iptables.IPv4, iptables.IPv6} {
 		if !r.Redirected(f) {
 			continue
 		}
 		name, err := applyFamily(ctx, r, f, lockFile)
 		if err == nil {
-			reason += fmt.Sprintf("; IPv%d by %s", f, name)
+			reasons = append(reasons, fmt.Sprintf("IPv%d by %s", f, name))
 			continue
 		}
 		if f == iptables.IPv6 && !locked(err) {
 			address, problem := globalIPv6()
 			if problem == nil && address == "" {
-				reason += "; IPv6 left out, since the pod has no address of it"
+				reasons = append(reasons, "IPv6 left out, since the pod has no address of it")
 				continue
 			}
 			return Applied{}, fmt.Errorf("%w: the pod has the IPv6 address %s, whose traffic would bypass Envoy", err, address)
 		}
 		return Applied{}, err
 	}
-	return Applied{IPTables, reason}, nil
+	return Applied{IPTables, strings.Join(reasons, "; ")}, nil
 }
 
 func applyFamily(ctx context.Context, r iptables.Redirect, f iptables.Family, lockFile string) (string, error) {

@@ -67,7 +67,7 @@ func (a *admin) open(ctx context.Context, method, path string) (*http.Response, 
 		if outer := new(url.Error); errors.As(err, &outer) {
 			err = outer.Err
 		}
-		return nil, fmt.Errorf("Envoy's admin interface does not answer: %w", err)
+		return nil, fmt.Errorf("the admin interface of Envoy does not answer: %w", err)
 	}
 	return response, nil
 }

@@ -10,7 +10,6 @@ package proxy
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"strconv"
@@ -181,5 +180,5 @@ func (path LastWords) Write(sentence string) {
 	if len(sentence) > longestLastWords {
 		sentence = sentence[:longestLastWords]
 	}
-	_, _ = io.WriteString(file, sentence)
+	_, _ = file.WriteString(sentence)
 }

@@ -79,7 +79,7 @@ func run(ctx context.Context, arguments []string, out io.Writer) int {
 	case "help", "--help", "-h":
 		_, err = fmt.Fprint(out, usage)
 	default:
-		err = &wrongArguments{errors.New("no such command")}
+		err = &argumentsError{errors.New("no such command")}
 	}
 	return report(command, err)
 }
@@ -91,8 +91,8 @@ func report(command string, err error) int {
 	sentence := fmt.Sprintf("pillion-init %s: %v", command, err)
 	fmt.Fprintln(os.Stderr, sentence)
 	lastWords(sentence)
-	var wrong *wrongArguments
-	var broken *netfilter.NotWorking
+	var wrong *argumentsError
+	var broken *netfilter.NotWorkingError
 	switch {
 	case errors.As(err, &wrong):
 		fmt.Fprintf(os.Stderr, "\n%s", usage)
@@ -114,10 +114,10 @@ func lastWords(sentence string) {
 	_, _ = file.WriteString(sentence)
 }
 
-// wrongArguments is a mistake on the command line.
-type wrongArguments struct{ error }
+// argumentsError is a mistake on the command line.
+type argumentsError struct{ error }
 
-func (w *wrongArguments) Unwrap() error { return w.error }
+func (w *argumentsError) Unwrap() error { return w.error }
 
 // options are those of apply.
 type options struct {
@@ -141,11 +141,11 @@ func parse(arguments []string) (options, iptables.Redirect, error) {
 		{Name: "show-changes", Set: argv.Bool(&o.showChanges)},
 	})
 	if err != nil {
-		return o, iptables.Redirect{}, &wrongArguments{err}
+		return o, iptables.Redirect{}, &argumentsError{err}
 	}
 	r, err := iptables.ParseArgs(redirect)
 	if err != nil {
-		return o, r, &wrongArguments{err}
+		return o, r, &argumentsError{err}
 	}
 	return o, r, nil
 }
@@ -222,7 +222,7 @@ func printRules(arguments []string, out io.Writer) error {
 
 func clean(ctx context.Context, arguments []string, out io.Writer) error {
 	if len(arguments) > 0 {
-		return &wrongArguments{fmt.Errorf("clean takes no arguments, and %s was given", argv.Quote(arguments[0]))}
+		return &argumentsError{fmt.Errorf("clean takes no arguments, and %s was given", argv.Quote(arguments[0]))}
 	}
 	cleaned, err := netfilter.Clean(ctx, lockFile())
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -214,7 +215,7 @@ func TestProgram(t *testing.T) {
 // print needs no rights, and prints every rendering of the families.
 func TestPrint(t *testing.T) {
 	for families, want := range map[string][]bool{"--ipv4=true --ipv6=true": {true, true}, "--ipv4=true --ipv6=false": {true, false}, "--ipv4=false --ipv6=true": {false, true}} {
-		args := append(arguments()[:5:5], strings.Fields(families)...)
+		args := slices.Concat(arguments()[:5], strings.Fields(families))
 		var out bytes.Buffer
 		if code := run(t.Context(), append([]string{"print"}, args...), &out); code != 0 {
 			t.Fatalf("exit code %d", code)

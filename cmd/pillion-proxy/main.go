@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -78,7 +79,7 @@ func run(arguments []string) int {
 		fmt.Print(usage)
 		return 0
 	default:
-		return wrong(command, fmt.Errorf("no such command"))
+		return wrong(command, errors.New("no such command"))
 	}
 }
 

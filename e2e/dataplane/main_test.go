@@ -73,7 +73,7 @@ func injected(t *testing.T, name string, w want) *corev1.Pod {
 	t.Helper()
 	config := v1alpha1.DefaultConfig()
 	if w.mode != "" {
-		config.Settings.Sidecar.Mode = &w.mode
+		config.Sidecar.Mode = &w.mode
 	}
 	if w.configure != nil {
 		w.configure(config)

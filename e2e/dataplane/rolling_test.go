@@ -13,8 +13,8 @@ import (
 // shortSchedule is long enough for a client whose DNS is 10 s late, and short enough
 // for a test.
 func shortSchedule(config *v1alpha1.InjectorConfig) {
-	config.Settings.Lifecycle.PreDrainDelay = &metav1.Duration{Duration: 12 * time.Second}
-	config.Settings.Lifecycle.DrainTime = &metav1.Duration{Duration: 6 * time.Second}
+	config.Lifecycle.PreDrainDelay = &metav1.Duration{Duration: 12 * time.Second}
+	config.Lifecycle.DrainTime = &metav1.Duration{Duration: 6 * time.Second}
 }
 
 // TestRollingRestart replaces all pods of a service under load, in both modes: no

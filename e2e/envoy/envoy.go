@@ -11,21 +11,21 @@ import (
 )
 
 // Path of the program. The test fails where it has not been fetched.
-func Path(t testing.TB) string {
-	t.Helper()
+func Path(tb testing.TB) string {
+	tb.Helper()
 	_, here, _, ok := runtime.Caller(0)
-	fetch := filepath.Join(filepath.Dir(here), "../../hack/envoy/fetch")
+	fetch := filepath.Join(filepath.Dir(here), "..", "..", "hack", "envoy", "fetch")
 	if !ok || !filepath.IsAbs(fetch) {
 		// A binary that was built with -trimpath does not know; it runs in a package's folder.
 		fetch = "../../hack/envoy/fetch"
 	}
-	output, err := exec.CommandContext(t.Context(), fetch, "--print").Output()
+	output, err := exec.CommandContext(tb.Context(), fetch, "--print").Output()
 	if err != nil {
-		t.Fatalf("looking for Envoy: %v", err)
+		tb.Fatalf("looking for Envoy: %v", err)
 	}
 	path := string(bytes.TrimSpace(output))
 	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("Envoy is not there: run hack/envoy/fetch (%v)", err)
+		tb.Fatalf("Envoy is not there: run hack/envoy/fetch (%v)", err)
 	}
 	return path
 }

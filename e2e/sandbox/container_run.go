@@ -75,22 +75,22 @@ func (c *Container) TerminationMessage() string {
 
 // StartContainer starts a container of a pod's spec from an image, with volumes as
 // given: name to folder of the machine. It is killed at the test's end.
-func (p *Pod) StartContainer(t testing.TB, of *corev1.Container, image Image, volumes map[string]string) *Container {
-	t.Helper()
-	folder := t.TempDir()
+func (p *Pod) StartContainer(tb testing.TB, of *corev1.Container, image Image, volumes map[string]string) *Container {
+	tb.Helper()
+	folder := tb.TempDir()
 	c := &Container{Name: of.Name, pod: p, lastLog: filepath.Join(folder, "termination-log"), done: make(chan struct{})}
 	s, err := p.specOf(of, image, volumes)
 	if err != nil {
-		t.Fatalf("starting container %s of pod %s: %v", of.Name, p.Name, err)
+		tb.Fatalf("starting container %s of pod %s: %v", of.Name, p.Name, err)
 	}
 	s.Root, s.TerminationLog = filepath.Join(folder, "root"), c.lastLog
 	c.uid, c.gid = s.UID, s.GID
 	if err := errors.Join(os.Mkdir(s.Root, 0o755), writable(s.TerminationLog)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	encoded, err := json.Marshal(s)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	c.command = exec.Command("/proc/self/exe") //nolint:noctx // ended below
 	c.command.Env = []string{containerEnv + "=" + string(encoded)}
@@ -100,29 +100,29 @@ func (p *Pod) StartContainer(t testing.TB, of *corev1.Container, image Image, vo
 	c.command.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID}
 	started, starting, err := os.Pipe()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	c.command.ExtraFiles = []*os.File{starting}
 	err = p.Start(c.command)
 	_ = starting.Close()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	go func() {
 		_ = c.command.Wait()
 		close(c.done)
 	}()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		c.Signal(unix.SIGKILL)
 		<-c.done
-		if t.Failed() {
-			t.Logf("container %s of pod %s ended with %d\nlast words: %s\nlogs:\n%s", c.Name, p.Name, c.ExitCode(), c.TerminationMessage(), c.Logs())
+		if tb.Failed() {
+			tb.Logf("container %s of pod %s ended with %d\nlast words: %s\nlogs:\n%s", c.Name, p.Name, c.ExitCode(), c.TerminationMessage(), c.Logs())
 		}
 	})
 	why, _ := io.ReadAll(started)
 	_ = started.Close()
 	if len(why) > 0 {
-		t.Fatalf("starting container %s of pod %s: %s", of.Name, p.Name, why)
+		tb.Fatalf("starting container %s of pod %s: %s", of.Name, p.Name, why)
 	}
 	return c
 }
@@ -201,13 +201,13 @@ func (c *Container) ExitCode() int {
 
 // Wait waits for the container's end and is its exit code; the test ends if that
 // takes longer.
-func (c *Container) Wait(t testing.TB, longest time.Duration) int {
-	t.Helper()
+func (c *Container) Wait(tb testing.TB, longest time.Duration) int {
+	tb.Helper()
 	select {
 	case <-c.done:
 		return c.ExitCode()
 	case <-time.After(longest):
-		t.Fatalf("container %s runs on after %s; it said:\n%s", c.Name, longest, c.Logs())
+		tb.Fatalf("container %s runs on after %s; it said:\n%s", c.Name, longest, c.Logs())
 		return -1
 	}
 }

@@ -54,27 +54,27 @@ const (
 
 // Run starts what was injected into a pod as kubelet would, and the app when it is
 // its turn. The error is what kubectl would show of a pod that does not come up.
-func (p *Pod) Run(t testing.TB, of *corev1.Pod, images Images, app App) (*Running, error) {
-	t.Helper()
+func (p *Pod) Run(tb testing.TB, of *corev1.Pod, images Images, app App) (*Running, error) {
+	tb.Helper()
 	volumes := map[string]string{}
 	r := &Running{Pod: p, Volumes: volumes, of: of, app: app}
 	for _, volume := range of.Spec.Volumes {
-		volumes[volume.Name] = filepath.Join(t.TempDir(), volume.Name)
+		volumes[volume.Name] = filepath.Join(tb.TempDir(), volume.Name)
 		if err := errors.Join(os.Mkdir(volumes[volume.Name], 0o777), os.Chmod(volumes[volume.Name], 0o777)); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	for n := range of.Spec.InitContainers {
 		c := &of.Spec.InitContainers[n]
 		switch c.Name {
 		case initName:
-			r.Init = p.StartContainer(t, c, images.Init, volumes)
-			if code := r.Init.Wait(t, time.Minute); code != 0 {
+			r.Init = p.StartContainer(tb, c, images.Init, volumes)
+			if code := r.Init.Wait(tb, time.Minute); code != 0 {
 				return r, fmt.Errorf("init container %s ended with %d: %s", c.Name, code, r.Init.TerminationMessage())
 			}
 		case sidecarName:
 			r.native = true
-			r.Envoy = p.StartContainer(t, c, images.Envoy, volumes)
+			r.Envoy = p.StartContainer(tb, c, images.Envoy, volumes)
 			if err := r.startupProbe(c.StartupProbe); err != nil {
 				return r, err
 			}
@@ -82,7 +82,7 @@ func (p *Pod) Run(t testing.TB, of *corev1.Pod, images Images, app App) (*Runnin
 	}
 	for n := range of.Spec.Containers {
 		if c := &of.Spec.Containers[n]; c.Name == sidecarName {
-			r.Envoy = p.StartContainer(t, c, images.Envoy, volumes)
+			r.Envoy = p.StartContainer(tb, c, images.Envoy, volumes)
 			if err := r.hook(c.Lifecycle.PostStart, "postStart"); err != nil {
 				return r, err
 			}
@@ -163,8 +163,8 @@ func (r *Running) Ready(ctx context.Context) error {
 // the preStop hooks of all containers at once, the app's SIGTERM behind its own; the
 // sidecar's behind its own and, where it is a native one, behind the app's end. When
 // the grace period is over everything is killed.
-func (r *Running) Delete(t testing.TB) {
-	t.Helper()
+func (r *Running) Delete(tb testing.TB) {
+	tb.Helper()
 	over := time.Now().Add(time.Duration(*r.of.Spec.TerminationGracePeriodSeconds) * time.Second)
 	ctx, cancel := context.WithDeadline(context.Background(), over)
 	defer cancel()
@@ -177,7 +177,7 @@ func (r *Running) Delete(t testing.TB) {
 		}
 	}()
 	if _, err := r.Envoy.Exec(ctx, r.sidecar().Lifecycle.PreStop.Exec.Command...); err != nil {
-		t.Errorf("preStop hook of pod %s: %v", r.Name, err)
+		tb.Errorf("preStop hook of pod %s: %v", r.Name, err)
 	}
 	if r.native {
 		<-appEnded

@@ -33,13 +33,13 @@ var pods atomic.Uint32 //nolint:gochecknoglobals // addresses are the node's, of
 
 // NewPod makes a pod, which is gone when the test ends. Without root the test is
 // skipped.
-func NewPod(t testing.TB, name string) *Pod {
-	t.Helper()
+func NewPod(tb testing.TB, name string) *Pod {
+	tb.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("a pod needs network namespaces, so root: sudo make test")
+		tb.Skip("a pod needs network namespaces, so root: sudo make test")
 	}
 	if err := Inside(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	n := pods.Add(1)
 	p := &Pod{
@@ -48,12 +48,12 @@ func NewPod(t testing.TB, name string) *Pod {
 		IPv6: netip.MustParseAddr(fmt.Sprintf("fd77:%x::2", n)), NodeIPv6: netip.MustParseAddr(fmt.Sprintf("fd77:%x::1", n)),
 	}
 	if n > 255 {
-		t.Fatal("a node has room for 255 pods")
+		tb.Fatal("a node has room for 255 pods")
 	}
 	if err := p.connect(fmt.Sprintf("pod%d", n)); err != nil {
-		t.Fatalf("making the pod %s: %v", name, err)
+		tb.Fatalf("making the pod %s: %v", name, err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = ip(fmt.Sprintf("link delete pod%d", n))
 		_ = p.namespace.Close()
 	})
@@ -126,8 +126,8 @@ func (p *Pod) in(f func()) {
 
 // Do runs f on a thread that is in the pod's network namespace: what f itself opens
 // is the pod's; goroutines that it starts are not. f must not end the test.
-func (p *Pod) Do(t testing.TB, f func()) {
-	t.Helper()
+func (p *Pod) Do(tb testing.TB, f func()) {
+	tb.Helper()
 	p.in(f)
 }
 
@@ -143,9 +143,9 @@ func (p *Pod) Start(command *exec.Cmd) error {
 
 // Output is what a program prints that ran in the pod's network namespace. The test
 // ends if it fails.
-func (p *Pod) Output(t testing.TB, name string, arguments ...string) string {
-	t.Helper()
-	command := exec.CommandContext(t.Context(), name, arguments...)
+func (p *Pod) Output(tb testing.TB, name string, arguments ...string) string {
+	tb.Helper()
+	command := exec.CommandContext(tb.Context(), name, arguments...)
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	err := p.Start(command)
@@ -153,34 +153,34 @@ func (p *Pod) Output(t testing.TB, name string, arguments ...string) string {
 		err = command.Wait()
 	}
 	if err != nil {
-		t.Fatalf("%s: %v\n%s%s", command, err, stdout.String(), stderr.String())
+		tb.Fatalf("%s: %v\n%s%s", command, err, stdout.String(), stderr.String())
 	}
 	return stdout.String()
 }
 
 // Listen listens in the pod; an address without host takes both families.
-func (p *Pod) Listen(t testing.TB, network, address string) net.Listener {
-	t.Helper()
+func (p *Pod) Listen(tb testing.TB, network, address string) net.Listener {
+	tb.Helper()
 	var listener net.Listener
 	var err error
 	p.in(func() { listener, err = net.Listen(network, address) })
 	if err != nil {
-		t.Fatalf("listening in pod %s: %v", p.Name, err)
+		tb.Fatalf("listening in pod %s: %v", p.Name, err)
 	}
-	t.Cleanup(func() { _ = listener.Close() })
+	tb.Cleanup(func() { _ = listener.Close() })
 	return listener
 }
 
 // ListenPacket is Listen for UDP.
-func (p *Pod) ListenPacket(t testing.TB, network, address string) net.PacketConn {
-	t.Helper()
+func (p *Pod) ListenPacket(tb testing.TB, network, address string) net.PacketConn {
+	tb.Helper()
 	var packets net.PacketConn
 	var err error
-	p.in(func() { packets, err = net.ListenPacket(network, address) })
+	p.in(func() { packets, err = new(net.ListenConfig).ListenPacket(context.Background(), network, address) })
 	if err != nil {
-		t.Fatalf("listening in pod %s: %v", p.Name, err)
+		tb.Fatalf("listening in pod %s: %v", p.Name, err)
 	}
-	t.Cleanup(func() { _ = packets.Close() })
+	tb.Cleanup(func() { _ = packets.Close() })
 	return packets
 }
 

@@ -26,7 +26,7 @@ func TestPodsReachEachOther(t *testing.T) {
 	}()
 	for from, to := range map[string]string{a.IPv4.String(): b.IPv4.String(), a.IPv6.String(): b.IPv6.String()} {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
+		t.Cleanup(cancel)
 		c, err := a.Dial(ctx, "tcp", net.JoinHostPort(to, "8080"))
 		if err != nil {
 			t.Fatal(err)

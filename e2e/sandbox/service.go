@@ -14,8 +14,8 @@ var services atomic.Uint32 //nolint:gochecknoglobals // addresses are the node's
 
 // NewService gives a pod a second pair of addresses, which the node leads to it, as
 // kube-proxy leads a Service's cluster addresses.
-func NewService(t testing.TB, to *Pod) (v4, v6 netip.Addr) {
-	t.Helper()
+func NewService(tb testing.TB, to *Pod) (v4, v6 netip.Addr) {
+	tb.Helper()
 	n := services.Add(1)
 	v4, v6 = netip.AddrFrom4([4]byte{10, 96, 0, byte(n)}), netip.MustParseAddr(fmt.Sprintf("fd96::%x", n))
 	table := fmt.Sprintf("service%d", n)
@@ -33,9 +33,9 @@ func NewService(t testing.TB, to *Pod) (v4, v6 netip.Addr) {
 	}
 }`, table, v4, to.IPv4, v6, to.IPv6, to.IPv4, to.IPv4, to.IPv6, to.IPv6)
 	if err := nft(script); err != nil {
-		t.Fatalf("making a Service for pod %s: %v", to.Name, err)
+		tb.Fatalf("making a Service for pod %s: %v", to.Name, err)
 	}
-	t.Cleanup(func() { _ = nft("delete table inet " + table) })
+	tb.Cleanup(func() { _ = nft("delete table inet " + table) })
 	return v4, v6
 }
 
@@ -53,13 +53,13 @@ func nft(script string) error {
 }
 
 // NewAddress gives the node itself another address, for what is outside the cluster.
-func NewAddress(t testing.TB, address netip.Addr) {
-	t.Helper()
+func NewAddress(tb testing.TB, address netip.Addr) {
+	tb.Helper()
 	if err := Inside(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := ip(fmt.Sprintf("address add %s/%d dev lo", address, address.BitLen())); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = ip(fmt.Sprintf("address delete %s/%d dev lo", address, address.BitLen())) })
+	tb.Cleanup(func() { _ = ip(fmt.Sprintf("address delete %s/%d dev lo", address, address.BitLen())) })
 }
