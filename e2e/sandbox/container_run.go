@@ -219,7 +219,10 @@ func (c *Container) Exec(ctx context.Context, arguments ...string) (string, erro
 		"--target", strconv.Itoa(c.command.Process.Pid), "--mount", "--pid", "--net", "--root", "--wd",
 		"--setuid", strconv.Itoa(c.uid), "--setgid", strconv.Itoa(c.gid), "--",
 	}
-	output, err := exec.CommandContext(ctx, "nsenter", append(enter, arguments...)...).CombinedOutput()
+	command := exec.CommandContext(ctx, "nsenter", append(enter, arguments...)...)
+	// What it started in the container may live on, as it does under kubelet.
+	command.WaitDelay = 100 * time.Millisecond
+	output, err := command.CombinedOutput()
 	if err != nil {
 		return string(output), fmt.Errorf("%s in container %s: %w: %s", strings.Join(arguments, " "), c.Name, err, bytes.TrimSpace(output))
 	}

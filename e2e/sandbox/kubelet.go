@@ -44,6 +44,8 @@ type Running struct {
 	of     *corev1.Pod
 	app    App
 	native bool
+	// appRuns says whether the app's containers were started.
+	appRuns bool
 }
 
 // The names of the containers that injection adds.
@@ -91,6 +93,7 @@ func (p *Pod) Run(tb testing.TB, of *corev1.Pod, images Images, app App) (*Runni
 	if app.Start != nil {
 		app.Start()
 	}
+	r.appRuns = true
 	return r, nil
 }
 
@@ -115,8 +118,8 @@ func (r *Running) hook(of *corev1.LifecycleHandler, name string) error {
 	return nil
 }
 
-// sidecar is the envoy container of the pod's spec.
-func (r *Running) sidecar() *corev1.Container {
+// Sidecar is the envoy container of the pod's spec.
+func (r *Running) Sidecar() *corev1.Container {
 	for _, list := range [...][]corev1.Container{r.of.Spec.InitContainers, r.of.Spec.Containers} {
 		for n := range list {
 			if list[n].Name == sidecarName {
@@ -140,8 +143,8 @@ func (r *Running) AppContainer() *corev1.Container {
 // Ready is an error while the sidecar's readiness probe fails, which kubelet sends
 // from the node.
 func (r *Running) Ready(ctx context.Context) error {
-	get := r.sidecar().ReadinessProbe.HTTPGet
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(r.sidecar().ReadinessProbe.TimeoutSeconds)*time.Second)
+	get := r.Sidecar().ReadinessProbe.HTTPGet
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(r.Sidecar().ReadinessProbe.TimeoutSeconds)*time.Second)
 	defer cancel()
 	url := "http://" + net.JoinHostPort(r.IPv4.String(), strconv.Itoa(get.Port.IntValue())) + get.Path
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
@@ -171,12 +174,15 @@ func (r *Running) Delete(tb testing.TB) {
 	appEnded := make(chan struct{})
 	go func() {
 		defer close(appEnded)
+		if !r.appRuns {
+			return
+		}
 		sleep(ctx, r.appSleep())
 		if r.app.Stop != nil {
 			r.app.Stop()
 		}
 	}()
-	if _, err := r.Envoy.Exec(ctx, r.sidecar().Lifecycle.PreStop.Exec.Command...); err != nil {
+	if _, err := r.Envoy.Exec(ctx, r.Sidecar().Lifecycle.PreStop.Exec.Command...); err != nil {
 		tb.Errorf("preStop hook of pod %s: %v", r.Name, err)
 	}
 	if r.native {
