@@ -1,0 +1,228 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pillion-mesh/pillion/bootstrap"
+	"github.com/pillion-mesh/pillion/lifecycle"
+)
+
+// How the commands behave in a pod with a real Envoy, e2e/dataplane tests. Here is what
+// a real Envoy cannot be brought to.
+
+// fakeAdmin answers on a folder's admin socket.
+func fakeAdmin(t *testing.T, answers map[string]string) string {
+	t.Helper()
+	folder := t.TempDir()
+	listener, err := net.Listen("unix", filepath.Join(folder, bootstrap.AdminSocket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer, ok := answers[r.URL.Path]
+		if !ok {
+			http.Error(w, "no", http.StatusForbidden)
+			return
+		}
+		code := http.StatusOK
+		if text, unready := strings.CutPrefix(answer, "503 "); unready {
+			answer, code = text, http.StatusServiceUnavailable
+		}
+		w.WriteHeader(code)
+		_, _ = fmt.Fprint(w, answer)
+	})}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	return folder
+}
+
+const (
+	allLoaded = "cluster_manager.cds.update_success: 1\nlistener_manager.lds.update_success: 1\n" +
+		"http.inbound_http.rds.inbound.update_success: 1\nhttp.outbound_http.rds.outbound.update_success: 2\nhttp.outbound_http.rds.outbound.update_rejected: 1\n"
+	bothListeners = `{"listener_statuses": [{"name": "inbound"}, {"name": "outbound"}, {"name": "more"}]}`
+)
+
+// TestMissing names each part that keeps Envoy from serving, and nothing else.
+func TestMissing(t *testing.T) {
+	for name, test := range map[string]struct {
+		ready, stats, listeners string
+		want                    []string
+	}{
+		"it serves":               {"LIVE\n", allLoaded, bothListeners, nil},
+		"not live":                {"503 INITIALIZING\n", allLoaded, bothListeners, []string{"Envoy is not live yet: INITIALIZING"}},
+		"live without a listener": {"LIVE\n", allLoaded, `{}`, []string{"the listener inbound is not active", "the listener outbound is not active"}},
+		"one listener":            {"LIVE\n", allLoaded, `{"listener_statuses": [{"name": "inbound"}]}`, []string{"the listener outbound is not active"}},
+		"clusters were rejected": {
+			"LIVE\n", strings.Replace(allLoaded, "cds.update_success: 1", "cds.update_success: 0\ncluster_manager.cds.update_rejected: 3", 1), bothListeners,
+			[]string{"the clusters (CDS) are not loaded: Envoy rejected them 3 times, and its log says why"},
+		},
+		"no routes": {
+			"LIVE\n", strings.Replace(allLoaded, "rds.inbound.update_success: 1", "rds.inbound.update_success: 0", 1), bothListeners,
+			[]string{"the routes of the listener inbound (RDS) are not loaded"},
+		},
+		"listeners are no JSON": {"LIVE\n", allLoaded, "<html>", []string{"reading Envoy's list of listeners: invalid character '<' looking for beginning of value"}},
+	} {
+		folder := fakeAdmin(t, map[string]string{"/ready": test.ready, "/stats": test.stats, "/listeners": test.listeners})
+		got := newAdmin(folder).missing(t.Context())
+		if strings.Join(got, "|") != strings.Join(test.want, "|") {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+	got := newAdmin(t.TempDir()).missing(t.Context())
+	if len(got) != 1 || !strings.HasPrefix(got[0], "the admin interface of Envoy does not answer: dial unix") {
+		t.Errorf("no Envoy: %q", got)
+	}
+	got = newAdmin(fakeAdmin(t, nil)).missing(t.Context())
+	if want := "the admin interface of Envoy answered /ready with HTTP 403: no"; len(got) == 0 || !strings.Contains(strings.Join(got, "|"), "HTTP 403: no") {
+		t.Errorf("it refuses: %q, want something like %q", got, want)
+	}
+}
+
+// TestFilter passes on what is kept, whole lines, and no more than it may.
+func TestFilter(t *testing.T) {
+	const envoys = "# TYPE envoy_server_live gauge\nenvoy_server_live{} 1\n\n# TYPE envoy_workers gauge\nenvoy_workers{} 4\n" +
+		"# TYPE envoy_cluster_upstream_rq counter\nenvoy_cluster_upstream_rq{a=\"1\"} 5\nenvoy_cluster_upstream_rq{a=\"2\"} 6\n"
+	const kept = "# TYPE envoy_server_live gauge\nenvoy_server_live{} 1\n# TYPE envoy_cluster_upstream_rq counter\nenvoy_cluster_upstream_rq{a=\"1\"} 5\nenvoy_cluster_upstream_rq{a=\"2\"} 6\n"
+	for most, want := range map[int]struct {
+		text string
+		cut  bool
+	}{5: {kept, false}, 4: {kept[:strings.LastIndex(kept[:len(kept)-1], "\n")+1], true}, 0: {"", true}} {
+		var out strings.Builder
+		cut, err := filter(strings.NewReader(envoys), &out, most)
+		if err != nil || cut != want.cut || out.String() != want.text {
+			t.Errorf("at most %d lines: %t, %v\n%s", most, cut, err, out.String())
+		}
+	}
+	var out strings.Builder
+	if _, err := filter(strings.NewReader("envoy_server_live"+strings.Repeat("x", longestLine)), &out, 5); err == nil {
+		t.Error("a line without an end was taken")
+	}
+}
+
+func TestUsedByOthers(t *testing.T) {
+	row := func(state, uid string) string {
+		return "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n" +
+			"   0: 00000000:1F90 00000000:0000 " + state + " 00000000:00000000 00:00000000 00000000 " + uid + "        0 12345 1 0000000000000000 100 0 0 10 0\n"
+	}
+	for _, test := range []struct {
+		table string
+		want  bool
+	}{
+		{row("0A", "0"), true}, {row("01", "1000"), true}, {row("02", "1000"), true}, {row("08", "1000"), true},
+		{row("0A", "15033"), false}, {row("06", "0"), false}, {row("04", "1000"), false}, {"", false}, {"nonsense", false}, {row("0A", "nobody"), false},
+	} {
+		if got := usedByOthers(test.table, 15033); got != test.want {
+			t.Errorf("%t for\n%s", got, test.table)
+		}
+	}
+}
+
+// TestExplain holds the sentences for each way in which Envoy can end.
+func TestExplain(t *testing.T) {
+	read := make(chan struct{})
+	close(read)
+	log := &envoy{read: read, lines: []string{"one", "two"}}
+	exited := func(code int) syscall.WaitStatus { return syscall.WaitStatus(code << 8) }
+	for _, test := range []struct {
+		status      syscall.WaitStatus
+		asked       string
+		outOfMemory bool
+		code        int
+		says        string
+	}{
+		{exited(0), "terminated", false, 0, ""},
+		{syscall.WaitStatus(9), "terminated", false, 0, ""},
+		{exited(0), "", false, 1, "it ended by itself without an error, which nobody asked for. The end of its log:\none\ntwo"},
+		{exited(3), "", false, 3, "it ended with exit code 3. The end of its log:\none\ntwo"},
+		{syscall.WaitStatus(11), "", false, 139, "it was ended by signal 11 (segmentation fault), which pillion-proxy did not send"},
+		{syscall.WaitStatus(9), "", true, 137, "the container was out of memory (its limit is 1048576 bytes): raise the limit"},
+	} {
+		s := &Sidecar{Run: lifecycle.Run{MemoryLimit: 1 << 20}, Stderr: os.NewFile(uintptr(syscall.Stderr), "stderr")}
+		if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
+			s.Stderr = null
+		}
+		code, err := s.explain(log, test.status, test.asked, test.outOfMemory)
+		if code != test.code || (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%v: exit code %d, %v; want %d and %q", test.status, code, err, test.code, test.says)
+		}
+	}
+}
+
+// TestWait ends when it is told so, and with the last answer when it is not.
+func TestWait(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked++; asked < 3 {
+			http.Error(w, "one thing\nanother", http.StatusServiceUnavailable)
+		}
+	})}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	port := uint16(listener.Addr().(*net.TCPAddr).Port)
+	last := LastWords(filepath.Join(t.TempDir(), "last-words"))
+	if err := os.WriteFile(string(last), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Wait(t.Context(), lifecycle.Wait{Timeout: 10 * time.Second, StatusPort: port}, last); err != nil || asked != 3 {
+		t.Errorf("%v after %d questions", err, asked)
+	}
+	asked = -1000
+	err = Wait(t.Context(), lifecycle.Wait{Timeout: 200 * time.Millisecond, StatusPort: port}, last)
+	words, _ := os.ReadFile(string(last))
+	if want := "waiting for Envoy to serve: not within 200ms: one thing; another"; err == nil || err.Error() != want || string(words) != want {
+		t.Errorf("%v, last words %q; want %q", err, words, want)
+	}
+	_ = server.Close()
+	err = Wait(t.Context(), lifecycle.Wait{Timeout: 200 * time.Millisecond, StatusPort: port}, "")
+	if err == nil || !strings.Contains(err.Error(), "pillion-proxy run does not answer on its status port") {
+		t.Errorf("nobody there: %v", err)
+	}
+}
+
+// TestDrainWithoutEnvoy returns at once, whatever is the matter.
+func TestDrainWithoutEnvoy(t *testing.T) {
+	for name, folder := range map[string]string{
+		"no Envoy":        t.TempDir(),
+		"not yet serving": fakeAdmin(t, map[string]string{"/server_info": `{"state": "INITIALIZING"}`}),
+		"it refuses":      fakeAdmin(t, nil),
+	} {
+		var out strings.Builder
+		began := time.Now()
+		Drain(context.Background(), lifecycle.Drain{PreDrainDelay: time.Minute, DrainTime: time.Minute}, folder, &out)
+		if took := time.Since(began); took > 20*time.Second || !strings.HasPrefix(out.String(), "pillion-proxy: nothing to drain: ") {
+			t.Errorf("%s: after %s: %s", name, took, out.String())
+		}
+	}
+}
+
+// A line of Envoy's log without an end is kept in part, and the last lines only.
+func TestLogIsBounded(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	e := &envoy{read: make(chan struct{})}
+	go e.passOn(reader, &out)
+	for n := range 10 {
+		_, _ = fmt.Fprintf(writer, "line %d %s\n", n, strings.Repeat("x", 100_000))
+	}
+	_ = writer.Close()
+	last := e.lastLines()
+	if len(e.lines) != keptLines || len(last) > keptLines*600 || out.Len() != 10*(100_000+len("line 0 \n")) {
+		t.Errorf("%d lines kept, %d bytes; %d bytes passed on", len(e.lines), len(last), out.Len())
+	}
+}
