@@ -19,10 +19,11 @@ const (
 // appClientIdle is how long an HTTP connection that the app opened is kept without a
 // request. The app cannot see when the pod behind it goes away. One that it uses more
 // often than this is told while that pod drains; one that it uses less often is
-// closed before. It is somewhat less than the drain, and no number of seconds that an
-// app would use a connection every so often.
+// closed before. It is less than half of the drain, since a client with several
+// connections may take them in turns, and no number of seconds that an app would use
+// a connection every so often.
 func (c Config) appClientIdle() time.Duration {
-	return max(c.DrainTime-c.DrainTime/16, time.Second)
+	return max(c.DrainTime*15/32, time.Second)
 }
 
 type listener struct {

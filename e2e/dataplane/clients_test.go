@@ -57,7 +57,7 @@ func do(r http.RoundTripper, request *http.Request, want string) (*http.Response
 		return nil, err
 	}
 	if response.StatusCode != http.StatusOK || string(body) != want {
-		return nil, fmt.Errorf("HTTP %d %q, want %q", response.StatusCode, body, want)
+		return nil, fmt.Errorf("HTTP %d %.200q, want %.40q", response.StatusCode, body, want)
 	}
 	return response, nil
 }

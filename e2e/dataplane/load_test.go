@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strings"
 	"sync"
@@ -59,7 +60,7 @@ func (l *load) start(from *sandbox.Pod, k kind) {
 		for l.stop.Err() == nil {
 			// A client goes on to the end with what it began, as in life.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(l.stop), 15*time.Second)
-			err := call(ctx)
+			err := traced(ctx, call)
 			cancel()
 			l.count(from, k, err)
 			select {
@@ -118,8 +119,28 @@ func post(ctx context.Context, transport *http.Transport) error {
 // dialer connects to whatever pod DNS names then.
 func dialer(from *sandbox.Pod, pick func() string, port string) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return from.Dial(ctx, "tcp", net.JoinHostPort(pick(), port))
+		c, err := from.Dial(ctx, "tcp", net.JoinHostPort(pick(), port))
+		if err != nil {
+			return nil, err
+		}
+		return dialed{c, time.Now()}, nil
 	}
+}
+
+// dialed is a connection that knows how old it is.
+type dialed struct {
+	net.Conn
+	at time.Time
+}
+
+// traced adds to an error which connection it came by.
+func traced(ctx context.Context, call func(context.Context) error) error {
+	var used httptrace.GotConnInfo
+	err := call(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { used = info }}))
+	if c, ok := used.Conn.(dialed); ok && err != nil {
+		return fmt.Errorf("%w, to %s, connected %s ago, reused %t, idle for %s", err, c.RemoteAddr(), time.Since(c.at), used.Reused, used.IdleTime)
+	}
+	return err
 }
 
 func keepAlive(from *sandbox.Pod, pick func() string) func(context.Context) error {

@@ -181,7 +181,7 @@ func TestStayForApp(t *testing.T) {
 func TestFirstProcess(t *testing.T) {
 	t.Parallel()
 	r := run(t, sandbox.NewPod(t, "pod"), want{annotations: map[string]string{"pillion.dev/log-level": "info"}}, sandbox.App{})
-	if _, err := r.Envoy.Exec(t.Context(), "/bin/sh", "-c", "(sleep 0.2 & exec sleep 0.1) & exec true"); err != nil {
+	if _, err := r.Envoy.Exec(t.Context(), "/bin/sh", "-c", "(sleep 0.2 & exec sleep 0.1) >/dev/null 2>&1 & exec true"); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(500 * time.Millisecond)
