@@ -1,0 +1,133 @@
+package dataplane
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
+	"github.com/pillion-mesh/pillion/e2e/envoy"
+	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/injector"
+	"github.com/pillion-mesh/pillion/iptables"
+)
+
+// folder is where the programs are built, as they are shipped.
+var folder = filepath.Join(os.TempDir(), fmt.Sprintf("pillion-bench-%d", os.Getpid()))
+
+func TestMain(m *testing.M) { sandbox.Main(m, func() { _ = os.RemoveAll(folder) }) }
+
+var programs = sync.OnceValue(func() error {
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", folder+"/", "../../cmd/pillion-init", "../../cmd/pillion-proxy", "./floor")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the pod's programs: %w\n%s", err, output)
+	}
+	return nil
+})
+
+// program is the path of one of them. Without root the test is skipped.
+func program(tb testing.TB, name string) string {
+	tb.Helper()
+	needsRoot(tb)
+	if err := programs(); err != nil {
+		tb.Fatal(err)
+	}
+	return filepath.Join(folder, name)
+}
+
+// needsRoot skips where there can be no namespaces, and ends the test where rules
+// would be the machine's own.
+func needsRoot(tb testing.TB) {
+	tb.Helper()
+	if os.Getuid() != 0 {
+		tb.Skip("the data plane is measured in network namespaces, which need root: sudo make bench")
+	}
+	if err := sandbox.Inside(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// injected is a plain pod with one container, as the webhook with its default
+// configuration would return it.
+func injected(tb testing.TB, name string) *corev1.Pod {
+	tb.Helper()
+	config := v1alpha1.DefaultConfig()
+	of, err := injector.New(config)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pod := corev1.Pod{}
+	pod.Name, pod.Labels = name, map[string]string{config.OptIn.Label: config.OptIn.Value}
+	pod.Spec.Containers = []corev1.Container{{Name: "app", Image: "app"}}
+	raw, err := json.Marshal(pod)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	decoded, err := injector.DecodePod(raw)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	result := of.Inject(injector.Request{Pod: decoded, Namespace: injector.Namespace{Name: "default"}, Now: time.Now()})
+	if result.Decision.Verdict != injector.Inject {
+		tb.Fatalf("pod %s is not injected: %s", name, result.Message)
+	}
+	encoded, err := injector.AppendPatch(nil, result.Patch)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	patch, err := jsonpatch.DecodePatch(encoded)
+	if err == nil {
+		raw, err = patch.Apply(raw)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pod = corev1.Pod{}
+	if err := json.Unmarshal(raw, &pod); err != nil {
+		tb.Fatal(err)
+	}
+	return &pod
+}
+
+// images are what the injected containers run.
+func images(tb testing.TB) sandbox.Images {
+	tb.Helper()
+	sidecar := sandbox.Base()
+	sidecar["/usr/local/bin"] = filepath.Dir(envoy.Path(tb))
+	return sandbox.Images{
+		Init:  sandbox.Image{"/pillion-init": program(tb, "pillion-init"), "/pillion-proxy": program(tb, "pillion-proxy")},
+		Envoy: sidecar,
+	}
+}
+
+// redirectOf is what injection has pillion-init put into the kernel.
+func redirectOf(tb testing.TB, pod *corev1.Pod) iptables.Redirect {
+	tb.Helper()
+	for n := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[n]
+		if c.Name != injector.InitContainerName {
+			continue
+		}
+		args := c.Args
+		for len(args) > 0 && (!strings.HasPrefix(args[0], "--") || strings.HasPrefix(args[0], "--backend=") || strings.HasPrefix(args[0], "--show-changes=")) {
+			args = args[1:]
+		}
+		r, err := iptables.ParseArgs(args)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return r
+	}
+	tb.Fatalf("pod %s has no %s", pod.Name, injector.InitContainerName)
+	return iptables.Redirect{}
+}
