@@ -61,11 +61,12 @@ func start(t *testing.T, c Config) (ask func(path string) (int, string)) {
 		return response.StatusCode, string(body)
 	}
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if _, body := ask("http://admin/ready"); body == "LIVE\n" {
+		// It is live somewhat earlier than it accepts connections.
+		if _, body := ask("http://admin/stats?filter=workers_started"); body == "listener_manager.workers_started: 1\n" {
 			return ask
 		}
 	}
-	t.Fatal("Envoy is not live")
+	t.Fatal("Envoy does not start")
 	return nil
 }
 

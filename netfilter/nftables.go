@@ -42,6 +42,14 @@ func applyNFTables(r iptables.Redirect) error {
 	if err != nil {
 		return fmt.Errorf("opening a netlink connection: %w", err)
 	}
+	if err := fill(connection, r); err != nil {
+		return err
+	}
+	return connection.Flush()
+}
+
+// fill puts the transaction together.
+func fill(connection *nftables.Conn, r iptables.Redirect) error {
 	table := &nftables.Table{Name: iptables.Table, Family: nftables.TableFamilyINet}
 	connection.AddTable(table)
 	connection.DelTable(table)
@@ -59,7 +67,7 @@ func applyNFTables(r iptables.Redirect) error {
 			})
 		}
 	}
-	return connection.Flush()
+	return nil
 }
 
 // cleanNFTables says whether there was a table to delete.

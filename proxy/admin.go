@@ -131,11 +131,16 @@ func (a *admin) missing(ctx context.Context) []string {
 }
 
 func (a *admin) missingParts(ctx context.Context) []string {
-	loads, err := a.stats(ctx, `(cds|lds|rds\.[a-z]+)\.update_(success|rejected)$`)
+	loads, err := a.stats(ctx, `(cds|lds|rds\.[a-z]+)\.update_(success|rejected)$|^listener_manager\.workers_started$`)
 	if err != nil {
 		return []string{err.Error()}
 	}
 	var missing []string
+	// Envoy calls itself live, and its listeners active, some moments before anybody
+	// accepts connections.
+	if loads["listener_manager.workers_started"] == 0 {
+		missing = append(missing, "Envoy's worker threads have not started")
+	}
 	for _, s := range sources() {
 		if loads[s.prefix+".update_success"] > 0 {
 			continue

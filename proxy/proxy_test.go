@@ -46,7 +46,7 @@ func fakeAdmin(t *testing.T, answers map[string]string) string {
 }
 
 const (
-	allLoaded = "cluster_manager.cds.update_success: 1\nlistener_manager.lds.update_success: 1\n" +
+	allLoaded = "listener_manager.workers_started: 1\ncluster_manager.cds.update_success: 1\nlistener_manager.lds.update_success: 1\n" +
 		"http.inbound_http.rds.inbound.update_success: 1\nhttp.outbound_http.rds.outbound.update_success: 2\nhttp.outbound_http.rds.outbound.update_rejected: 1\n"
 	bothListeners = `{"listener_statuses": [{"name": "inbound"}, {"name": "outbound"}, {"name": "more"}]}`
 )
@@ -64,6 +64,10 @@ func TestMissing(t *testing.T) {
 		"clusters were rejected": {
 			"LIVE\n", strings.Replace(allLoaded, "cds.update_success: 1", "cds.update_success: 0\ncluster_manager.cds.update_rejected: 3", 1), bothListeners,
 			[]string{"the clusters (CDS) are not loaded: Envoy rejected them 3 times, and its log says why"},
+		},
+		"no workers": {
+			"LIVE\n", strings.Replace(allLoaded, "workers_started: 1", "workers_started: 0", 1), bothListeners,
+			[]string{"Envoy's worker threads have not started"},
 		},
 		"no routes": {
 			"LIVE\n", strings.Replace(allLoaded, "rds.inbound.update_success: 1", "rds.inbound.update_success: 0", 1), bothListeners,
