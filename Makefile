@@ -52,8 +52,9 @@ fuzz: ## run every fuzzer for FUZZTIME (30s)
 	@hack/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: ## measure admissions beside floors and over HTTPS, ROUNDS times
-	@for round in $$(seq $(ROUNDS)); do go test ./bench -run '^$$' -bench . -benchtime $(BENCHTIME) -count 1; done
+bench: ## measure admissions and, as root, the data plane, beside floors, ROUNDS times
+	@[ $$(id -u) != 0 ] || { hack/packages test; hack/envoy/fetch; }
+	@for round in $$(seq $(ROUNDS)); do go test ./bench ./bench/dataplane -run '^$$' -bench . -benchtime $(BENCHTIME) -count 1; done
 
 .PHONY: lint
 lint: ## run golangci-lint (compiled once)

@@ -69,6 +69,9 @@ func waysIntoTheKernel(b *testing.B) []way {
 	init := func(root string, r iptables.Redirect) func() []*exec.Cmd {
 		return func() []*exec.Cmd { return []*exec.Cmd{pillionInit(root, r)} }
 	}
+	sent := func(r iptables.Redirect) func() []*exec.Cmd {
+		return func() []*exec.Cmd { return []*exec.Cmd{floor(small, r)} }
+	}
 	restore := func(backend string) func() []*exec.Cmd {
 		return func() []*exec.Cmd {
 			return []*exec.Cmd{
@@ -78,7 +81,8 @@ func waysIntoTheKernel(b *testing.B) []way {
 		}
 	}
 	return []way{
-		{name: "floor", commands: func() []*exec.Cmd { return []*exec.Cmd{floor(small, r)} }},
+		{name: "floor", commands: sent(r)},
+		{name: "floor-1000-ports", commands: sent(reserving(b, r, 1000))},
 		{name: "pillion-init", commands: init(small, r)},
 		{name: "pillion-init-real-proxy", commands: init(real, r)},
 		{name: "pillion-init-10-ports", commands: init(small, reserving(b, r, 10))},
