@@ -3,6 +3,7 @@ package dataplane
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,18 +32,19 @@ const (
 )
 
 // path is how requests of one protocol go: from a pod to another, each of which has
-// an Envoy or not.
+// an Envoy or not, over so many connections at once.
 type path struct {
 	name    string
 	ask     func(context.Context) error
 	through []*sandbox.Running
+	atOnce  int
 
 	took     []time.Duration
 	envoyCPU time.Duration
 }
 
-// BenchmarkRequests sends requests one after the other over one connection that
-// stays: directly, through the client's Envoy, and through the client's and the
+// BenchmarkRequests sends requests over connections that stay, one after the other on
+// each: directly, through the client's Envoy, and through the client's and the
 // server's. Envoy's CPU is that of all Envoys on the way. Client, Envoys and server
 // share the machine, so what an Envoy adds is more than on a node with idle cores.
 func BenchmarkRequests(b *testing.B) {
@@ -120,12 +123,20 @@ func (p *path) block(ctx context.Context, counts bool) error {
 		return err
 	}
 	var took [requestBlock]time.Duration
-	for n := range took {
-		start := time.Now()
-		if err := p.ask(ctx); err != nil {
-			return err
-		}
-		took[n] = time.Since(start)
+	var failed [requestBlock]error
+	var all sync.WaitGroup
+	for first := range p.atOnce {
+		all.Go(func() {
+			for n := first; n < requestBlock; n += p.atOnce {
+				start := time.Now()
+				failed[n] = p.ask(ctx)
+				took[n] = time.Since(start)
+			}
+		})
+	}
+	all.Wait()
+	if err := errors.Join(failed[:]...); err != nil {
+		return err
 	}
 	after, err := p.cpu()
 	if err == nil && counts {
@@ -206,9 +217,12 @@ func requestPaths(b *testing.B) []*path {
 		{"outbound", meshClient, plainServer, []*sandbox.Running{client}},
 		{"both", meshClient, meshServer, []*sandbox.Running{client, server}},
 	} {
-		paths = append(paths,
-			&path{name: "http1/" + way.name, ask: http1(b, way.from, way.to), through: way.through},
-			&path{name: "grpc/" + way.name, ask: unary(b, way.from, way.to), through: way.through})
+		for _, connections := range []int{1, 16} {
+			paths = append(paths, &path{
+				name: fmt.Sprintf("http1/connections=%d/%s", connections, way.name), ask: http1(b, way.from, way.to, connections), through: way.through, atOnce: connections,
+			})
+		}
+		paths = append(paths, &path{name: "grpc/connections=1/" + way.name, ask: unary(b, way.from, way.to), through: way.through, atOnce: 1})
 	}
 	return paths
 }
@@ -250,10 +264,10 @@ func serve(b *testing.B, p *sandbox.Pod) {
 	b.Cleanup(func() { _ = web.Close(); rpc.Stop() })
 }
 
-// http1 asks over one connection.
-func http1(b *testing.B, from, to *sandbox.Pod) func(context.Context) error {
+// http1 asks over no more than so many connections.
+func http1(b *testing.B, from, to *sandbox.Pod, connections int) func(context.Context) error {
 	b.Helper()
-	transport := &http.Transport{DialContext: from.Dial, MaxConnsPerHost: 1}
+	transport := &http.Transport{DialContext: from.Dial, MaxConnsPerHost: connections, MaxIdleConnsPerHost: connections}
 	b.Cleanup(transport.CloseIdleConnections)
 	url := "http://" + net.JoinHostPort(to.IPv4.String(), httpPort) + "/"
 	return func(ctx context.Context) error {
