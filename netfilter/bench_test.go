@@ -41,7 +41,7 @@ func batchOf(tb testing.TB, r iptables.Redirect) []byte {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := fill(connection, r); err != nil {
+	if err := fill(connection, r, false); err != nil {
 		tb.Fatal(err)
 	}
 	_ = connection.Flush() // nobody answers as a kernel would

@@ -33,27 +33,40 @@ const (
 	sendBuffer = 4 << 20
 )
 
-// applyNFTables replaces our table in one transaction: add, so that the deletion
-// finds it; delete; add with its contents.
+// applyNFTables makes our table, or replaces it, in one transaction.
 func applyNFTables(r iptables.Redirect) error {
+	// In a fresh pod there is none, and a transaction that deletes nothing takes the
+	// kernel a fraction of the time.
+	err := transact(r, false)
+	if errors.Is(err, syscall.EEXIST) {
+		return transact(r, true)
+	}
+	return err
+}
+
+func transact(r iptables.Redirect, replace bool) error {
 	connection, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error {
 		return errors.Join(c.SetWriteBuffer(sendBuffer), c.SetReadBuffer(sendBuffer))
 	}))
 	if err != nil {
 		return fmt.Errorf("opening a netlink connection: %w", err)
 	}
-	if err := fill(connection, r); err != nil {
+	if err := fill(connection, r, replace); err != nil {
 		return err
 	}
 	return connection.Flush()
 }
 
-// fill puts the transaction together.
-func fill(connection *nftables.Conn, r iptables.Redirect) error {
+// fill puts the transaction together. One that replaces adds the table, so that the
+// deletion finds it, deletes it, and adds it with its contents; one that does not
+// fails where there is a table.
+func fill(connection *nftables.Conn, r iptables.Redirect, replace bool) error {
 	table := &nftables.Table{Name: iptables.Table, Family: nftables.TableFamilyINet}
-	connection.AddTable(table)
-	connection.DelTable(table)
-	connection.AddTable(table)
+	if replace {
+		connection.AddTable(table)
+		connection.DelTable(table)
+	}
+	connection.CreateTable(table)
 	rules := r.Rules()
 	sets, err := addSets(connection, table, rules)
 	if err != nil {
