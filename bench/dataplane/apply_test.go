@@ -64,7 +64,7 @@ func waysIntoTheKernel(b *testing.B) []way {
 	if err != nil {
 		b.Fatal(err)
 	}
-	real := image(b, proxy)
+	shipped := image(b, proxy)
 	r := redirectOf(b, injected(b, "pod"))
 	init := func(root string, r iptables.Redirect) func() []*exec.Cmd {
 		return func() []*exec.Cmd { return []*exec.Cmd{pillionInit(root, r)} }
@@ -84,7 +84,7 @@ func waysIntoTheKernel(b *testing.B) []way {
 		{name: "floor", commands: sent(r)},
 		{name: "floor-1000-ports", commands: sent(reserving(b, r, 1000))},
 		{name: "pillion-init", commands: init(small, r)},
-		{name: "pillion-init-real-proxy", commands: init(real, r)},
+		{name: "pillion-init-real-proxy", commands: init(shipped, r)},
 		{name: "pillion-init-10-ports", commands: init(small, reserving(b, r, 10))},
 		{name: "pillion-init-1000-ports", commands: init(small, reserving(b, r, 1000))},
 		{name: "nft", commands: func() []*exec.Cmd { return []*exec.Cmd{fed(r.NFT(), "nft", "-f", "-")} }},
@@ -111,7 +111,7 @@ func reserving(tb testing.TB, r iptables.Redirect, ports int) iptables.Redirect 
 
 // fed is a program of the machine with something on its standard input.
 func fed(input string, arguments ...string) *exec.Cmd {
-	command := exec.Command(arguments[0], arguments[1:]...) //nolint:noctx // done at once
+	command := exec.Command(arguments[0], arguments[1:]...)
 	command.Stdin = strings.NewReader(input)
 	return command
 }

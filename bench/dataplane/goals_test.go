@@ -57,7 +57,7 @@ func TestPillionInitIsOneSmallProcess(t *testing.T) {
 // TestWatchSeesProcesses: the watch is worth something only if it can say two.
 func TestWatchSeesProcesses(t *testing.T) {
 	needsRoot(t)
-	if seen := watchInFreshNamespace(t, exec.Command("sh", "-c", "/bin/true; /bin/true")); seen.processes != 3 { //nolint:noctx // done at once
+	if seen := watchInFreshNamespace(t, exec.Command("sh", "-c", "/bin/true; /bin/true")); seen.processes != 3 {
 		t.Errorf("a shell and two programs are %+v", seen)
 	}
 }

@@ -50,7 +50,7 @@ func image(tb testing.TB, proxy []byte) string {
 
 // inImage is a program of an image.
 func inImage(root string, arguments ...string) *exec.Cmd {
-	command := exec.Command(arguments[0], arguments[1:]...) //nolint:noctx // done at once
+	command := exec.Command(arguments[0], arguments[1:]...)
 	command.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
 	command.Dir = "/"
 	return command
