@@ -47,8 +47,7 @@ const (
 
 // Supervise runs Envoy until it ends, and is the container's exit code: 0 for an end
 // that was asked for. Signals are those that the process gets: SIGTERM and SIGINT end
-// Envoy, a second one at once, others are passed on. What is written to quit ends it
-// as well.
+// Envoy, a second one at once; others are passed on.
 func (s *Sidecar) Supervise(signals <-chan os.Signal) int {
 	code, err := s.supervise(signals)
 	if err != nil {

@@ -80,13 +80,20 @@ func (l *load) count(from *sandbox.Pod, k kind, err error) {
 	}
 }
 
+func (l *load) made() int {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.requests
+}
+
 // describe is what failed, the first of it.
 func (l *load) describe() string {
 	return fmt.Sprintf("%d of %d requests failed\n%s", len(l.failures), l.requests, strings.Join(l.failures[:min(20, len(l.failures))], "\n"))
 }
 
-// under runs something while clients in and outside of the mesh call a service.
-func under(t *testing.T, clients int, of *names, inside *sandbox.Running, outside *sandbox.Pod, f func()) *load {
+// under runs something while clients in and outside of the mesh call a service, and
+// goes on until they have made at least so many requests.
+func under(t *testing.T, clients, least int, of *names, inside *sandbox.Running, outside *sandbox.Pod, f func()) *load {
 	t.Helper()
 	stop, cancel := context.WithCancel(t.Context())
 	l := &load{names: of, stop: stop}
@@ -97,6 +104,9 @@ func under(t *testing.T, clients int, of *names, inside *sandbox.Running, outsid
 		l.start(from[n%2], all[n/2%len(all)])
 	}
 	f()
+	for deadline := time.Now().Add(30 * time.Second); l.made() < least && time.Now().Before(deadline); {
+		time.Sleep(100 * time.Millisecond)
+	}
 	cancel()
 	l.all.Wait()
 	slices.Sort(l.failures)

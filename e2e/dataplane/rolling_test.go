@@ -29,8 +29,8 @@ func TestRollingRestart(t *testing.T) {
 			outside := sandbox.NewPod(t, "client-outside")
 			d := newDeployment(t, 3, w)
 
-			l := under(t, 200, &d.names, client, outside, func() { d.roll(func(old *sandbox.Running) { old.Delete(t) }) })
-			if len(l.failures) > 0 || l.requests < 10_000 {
+			l := under(t, 200, 20_000, &d.names, client, outside, func() { d.roll(func(old *sandbox.Running) { old.Delete(t) }) })
+			if len(l.failures) > 0 || l.requests < 20_000 {
 				t.Errorf("rolling restart: %s", l.describe())
 			}
 			t.Logf("rolling restart: %d of %d requests failed", len(l.failures), l.requests)
@@ -38,7 +38,7 @@ func TestRollingRestart(t *testing.T) {
 				"killed":               func(old *sandbox.Running) { old.Kill() },
 				"told to stop at once": func(old *sandbox.Running) { old.StopAtOnce() },
 			} {
-				l := under(t, 100, &d.names, client, outside, func() { d.roll(stop); time.Sleep(2 * time.Second) })
+				l := under(t, 100, 0, &d.names, client, outside, func() { d.roll(stop); time.Sleep(2 * time.Second) })
 				if len(l.failures) == 0 {
 					t.Errorf("pods %s: none of %d requests failed, so this test cannot fail", name, l.requests)
 				}
