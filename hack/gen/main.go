@@ -17,6 +17,7 @@ import (
 )
 
 //go:generate go run .
+//go:generate ./podprograms
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
