@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -110,17 +111,18 @@ func TestListeners(t *testing.T) {
 			t.Errorf("listeners %q, want %q", got, test.want)
 		}
 		for _, port := range []string{"15001", "15006"} {
-			if status, body := ask("http://127.0.0.1:" + port + "/"); status != 0 || strings.Contains(body, "Timeout") {
+			if status, body := ask("http://127.0.0.1:" + port + "/"); status != 0 || !strings.Contains(body, "EOF") && !strings.Contains(body, "reset by peer") {
 				t.Errorf("port %s answered HTTP %d %s", port, status, body)
 			}
 		}
 		// Each made a connection, or a second one where the client tried again; no more
-		// followed from them.
-		_, body = ask(`http://admin/stats?filter=^listener\.(in|out)bound\.downstream_cx_total`)
-		for line := range strings.Lines(body) {
-			if !strings.HasSuffix(line, ": 1\n") && !strings.HasSuffix(line, ": 2\n") {
-				t.Errorf("connections: %s", line)
-			}
+		// followed from them. Envoy counts some moments behind.
+		counted := regexp.MustCompile(`\A(listener\.(in|out)bound\.downstream_cx_total: [12]\n){2}\z`)
+		for deadline := time.Now().Add(5 * time.Second); !counted.MatchString(body) && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			_, body = ask(`http://admin/stats?filter=^listener\.(in|out)bound\.downstream_cx_total`)
+		}
+		if !counted.MatchString(body) {
+			t.Errorf("connections:\n%s", body)
 		}
 	}
 }
