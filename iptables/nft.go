@@ -3,6 +3,7 @@ package iptables
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,7 +21,11 @@ func (r Redirect) NFT() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "add table inet %s\ndelete table inet %s\ntable inet %s {\n", Table, Table, Table)
 	rules := r.Rules()
+	names := map[string]string{}
 	for _, set := range Sets(rules) {
+		for _, rule := range set.Users {
+			names[rule] = set.Name
+		}
 		fmt.Fprintf(&b, "\tset %s {\n\t\ttype %s\n\t\tflags interval\n\t\telements = { %s }\n\t}\n", set.Name, set.Type, strings.Join(set.texts(), ", "))
 	}
 	for _, chain := range [...]Chain{Inbound, Outbound} {
@@ -30,7 +35,7 @@ func (r Redirect) NFT() string {
 		}
 		for n, rule := range rules {
 			if rule.Chain == chain {
-				for _, match := range rule.nftMatches(n) {
+				for _, match := range rule.nftMatches(n, names) {
 					fmt.Fprintf(&b, "\t\t%scounter %s comment %q\n", match, rule.nftVerdict(), rule.Comment)
 				}
 			}
@@ -72,6 +77,9 @@ func (c Chain) Hook() string {
 // Set is a list of ports or networks that rules look things up in, however long.
 type Set struct {
 	Name string
+	// Users are the SetNames of the rules that look things up in it: one set serves
+	// all that look for the same.
+	Users []string
 	// Type is inet_service, ipv4_addr or ipv6_addr.
 	Type string
 	// Ports or Networks are its elements, sorted and apart from each other.
@@ -79,25 +87,36 @@ type Set struct {
 	Networks []netip.Prefix
 }
 
-// Sets are those that the rules need, named after the rules' places.
+// Sets are those that the rules need, each named after the place of its first user.
 func Sets(rules []Rule) []Set {
 	var sets []Set
+	use := func(set Set) {
+		same := func(other Set) bool {
+			return other.Type == set.Type && slices.Equal(other.Ports, set.Ports) && slices.Equal(other.Networks, set.Networks)
+		}
+		at := slices.IndexFunc(sets, same)
+		if at < 0 {
+			at, sets = len(sets), append(sets, set)
+		}
+		sets[at].Users = append(sets[at].Users, set.Name)
+	}
 	for n, rule := range rules {
 		if len(rule.Match.Ports) > 1 {
-			sets = append(sets, Set{Name: SetName("ports", n), Type: "inet_service", Ports: rule.Match.Ports})
+			use(Set{Name: SetName("ports", n), Type: "inet_service", Ports: rule.Match.Ports})
 		}
 		v4, v6 := Families(rule.Match.Destinations)
 		if len(v4) > 0 {
-			sets = append(sets, Set{Name: SetName("ipv4", n), Type: "ipv4_addr", Networks: v4})
+			use(Set{Name: SetName("ipv4", n), Type: "ipv4_addr", Networks: v4})
 		}
 		if len(v6) > 0 {
-			sets = append(sets, Set{Name: SetName("ipv6", n), Type: "ipv6_addr", Networks: v6})
+			use(Set{Name: SetName("ipv6", n), Type: "ipv6_addr", Networks: v6})
 		}
 	}
 	return sets
 }
 
-// SetName is that of the set of a kind which a rule looks things up in.
+// SetName is a rule's name for the set of a kind that it looks things up in; that of
+// the set itself, unless it is shared.
 func SetName(kind string, rule int) string { return kind + "_" + strconv.Itoa(rule) }
 
 // Families are the networks of each IP family.
@@ -128,8 +147,8 @@ func (s Set) texts() []string {
 }
 
 // nftMatches are the rule's conditions: one line, or one for each family of its
-// destinations.
-func (r Rule) nftMatches(n int) []string {
+// destinations. names are those of the sets behind SetNames.
+func (r Rule) nftMatches(n int, names map[string]string) []string {
 	match := ""
 	if r.Match.UID != nil {
 		match += fmt.Sprintf("meta skuid %d ", *r.Match.UID)
@@ -145,7 +164,7 @@ func (r Rule) nftMatches(n int) []string {
 	case 1:
 		match += fmt.Sprintf("th dport %s ", ports[0])
 	default:
-		match += fmt.Sprintf("th dport @%s ", SetName("ports", n))
+		match += fmt.Sprintf("th dport @%s ", names[SetName("ports", n)])
 	}
 	if r.RedirectTo != 0 {
 		match += "meta l4proto tcp "
@@ -153,10 +172,10 @@ func (r Rule) nftMatches(n int) []string {
 	var matches []string
 	v4, v6 := Families(r.Match.Destinations)
 	if len(v4) > 0 {
-		matches = append(matches, fmt.Sprintf("%sip daddr @%s ", match, SetName("ipv4", n)))
+		matches = append(matches, fmt.Sprintf("%sip daddr @%s ", match, names[SetName("ipv4", n)]))
 	}
 	if len(v6) > 0 {
-		matches = append(matches, fmt.Sprintf("%sip6 daddr @%s ", match, SetName("ipv6", n)))
+		matches = append(matches, fmt.Sprintf("%sip6 daddr @%s ", match, names[SetName("ipv6", n)]))
 	}
 	if matches == nil {
 		return []string{match}

@@ -73,7 +73,9 @@ func expectedListing(r iptables.Redirect) string {
 	sets := iptables.Sets(rules)
 	slices.SortFunc(sets, func(a, b iptables.Set) int { return strings.Compare(a.Name, b.Name) })
 	for _, set := range sets {
-		named[set.Name] = &nftables.Set{Name: set.Name}
+		for _, user := range set.Users {
+			named[user] = &nftables.Set{Name: set.Name}
+		}
 		writeSet(&b, set.Name, elementsOf(set))
 	}
 	for _, chain := range addChains(&nftables.Conn{}, &nftables.Table{Name: iptables.Table, Family: nftables.TableFamilyINet}) {

@@ -116,7 +116,8 @@ func addChains(connection *nftables.Conn, table *nftables.Table) []chain {
 	return chains
 }
 
-// addSets adds the lists that rules look things up in.
+// addSets adds the lists that rules look things up in. They are found by the rules'
+// own names for them, of which several may mean one set.
 func addSets(connection *nftables.Conn, table *nftables.Table, rules []iptables.Rule) (map[string]*nftables.Set, error) {
 	types := map[string]nftables.SetDatatype{"inet_service": nftables.TypeInetService, "ipv4_addr": nftables.TypeIPAddr, "ipv6_addr": nftables.TypeIP6Addr}
 	sets := map[string]*nftables.Set{}
@@ -132,7 +133,9 @@ func addSets(connection *nftables.Conn, table *nftables.Table, rules []iptables.
 				return nil, fmt.Errorf("adding to the set %s: %w", of.Name, err)
 			}
 		}
-		sets[of.Name] = set
+		for _, user := range of.Users {
+			sets[user] = set
+		}
 	}
 	return sets, nil
 }

@@ -177,7 +177,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	left := map[bool]int{}
 	for range 60 {
 		c := p.StartContainer(t, container(append([]string{"apply"}, changed...)...), image(t), map[string]string{"pillion-bin": bin})
-		time.Sleep(rand.N(6 * time.Millisecond))
+		time.Sleep(rand.N(16 * time.Millisecond))
 		c.Signal(syscall.SIGKILL)
 		c.Wait(t, 10*time.Second)
 		got := p.Output(t, "nft", "list", "ruleset")

@@ -32,15 +32,14 @@ func send(ports []string) error {
 	}
 	b := batch{Conn: c, table: c.AddTable(&nftables.Table{Name: "pillion", Family: nftables.TableFamilyINet})}
 	reserved := portElements(ports)
-	reservedInbound := b.set("ports_1", nftables.TypeInetService, reserved)
+	reservedPorts := b.set("ports_1", nftables.TypeInetService, reserved)
 	metadata4 := b.set("ipv4_6", nftables.TypeIPAddr, addressElements("169.254.169.254"))
 	metadata6 := b.set("ipv6_6", nftables.TypeIP6Addr, addressElements("fd00:ec2::254"))
-	reservedOutbound := b.set("ports_7", nftables.TypeInetService, reserved)
 
 	b.chain("inbound", nftables.ChainHookPrerouting)
 	b.onlyTCP()
 	b.leave("the sidecar's own ports", ownPorts()...)
-	b.leave("reserved ports: other protocols live there", port(), lookup(reservedInbound))
+	b.leave("reserved ports: other protocols live there", port(), lookup(reservedPorts))
 	b.redirect("everything else that comes in goes through Envoy", 15006)
 
 	b.chain("outbound", nftables.ChainHookOutput)
@@ -51,7 +50,7 @@ func send(ports []string) error {
 	b.leave("an app calling itself", meta(expr.MetaKeyOIFNAME), is([]byte("lo\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")))
 	b.leave("the cloud's metadata service", meta(expr.MetaKeyNFPROTO), is([]byte{syscall.AF_INET}), destination(16, 4), lookup(metadata4))
 	b.leave("the cloud's metadata service", meta(expr.MetaKeyNFPROTO), is([]byte{syscall.AF_INET6}), destination(24, 16), lookup(metadata6))
-	b.leave("reserved ports: other protocols live there", port(), lookup(reservedOutbound))
+	b.leave("reserved ports: other protocols live there", port(), lookup(reservedPorts))
 	b.leave("ports of other pods' sidecars", ownPorts()...)
 	b.redirect("everything else that goes out goes through Envoy", 15001)
 	if b.err != nil {
