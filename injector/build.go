@@ -133,7 +133,9 @@ func (i *Injector) sidecarContainer(s *Sidecar) *corev1.Container {
 	if s.Mode == v1alpha1.ModeNative {
 		c.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
 		// One probe that waits as long as is allowed, rather than many that ask:
-		// it ends the moment Envoy is ready, and its last words are in the event.
+		// it ends the moment Envoy is ready, and its last words are in the event. Where
+		// it fails, kubelet runs the preStop hook before it ends the container: a drain of
+		// an Envoy that never served takes no time, so no grace period is set here.
 		c.StartupProbe = &corev1.Probe{
 			ProbeHandler:   corev1.ProbeHandler{Exec: wait},
 			TimeoutSeconds: seconds(s.Wait.Timeout) + 5, PeriodSeconds: 1, FailureThreshold: 1,

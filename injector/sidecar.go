@@ -3,6 +3,7 @@ package injector
 import (
 	"cmp"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -90,15 +91,29 @@ func (i *Injector) resolve(v *view, req *Request) (*settings, []Warning, []refus
 	}
 	moved, wrong := s.balance()
 	refusals = append(refusals, wrong...)
-	byOwner := s.upstreamAge.source.Level == LevelPod || s.downstreamAge.source.Level == LevelPod
-	if err := v1alpha1.CompareAges(s.upstreamAge.value, s.downstreamAge.value); err != nil && byOwner {
-		refusals = append(refusals, refusal{ReasonAnnotationValue, field.Invalid(annotationsPath().Key(AnnotationPrefix+"max-downstream-age"), durationText(s.downstreamAge.value), err.Error())})
-	}
+	refusals = append(refusals, s.compareAges()...)
 	var warnings []Warning
 	for _, m := range moved {
 		warnings = append(warnings, Warning{ReasonResourcesAdjusted, m})
 	}
 	return &s, warnings, refusals
+}
+
+// compareAges refuses ages that an owner made contradict each other, by the annotation
+// that did.
+func (s *settings) compareAges() []refusal {
+	err := v1alpha1.CompareAges(s.upstreamAge.value, s.downstreamAge.value)
+	name, value := "max-downstream-age", s.downstreamAge
+	if value.source.Level != LevelPod {
+		name, value = "max-upstream-age", s.upstreamAge
+	}
+	if err == nil || value.source.Level != LevelPod {
+		return nil
+	}
+	if name == "max-upstream-age" {
+		err = fmt.Errorf("must be above 0s and below maxDownstreamAge, %s: else servers close connections that clients are about to use", durationText(s.downstreamAge.value))
+	}
+	return []refusal{{ReasonAnnotationValue, field.Invalid(annotationsPath().Key(AnnotationPrefix+name), durationText(value.value), err.Error())}}
 }
 
 func annotationsPath() *field.Path { return field.NewPath("metadata", "annotations") }
@@ -137,11 +152,31 @@ func serviceOf(pod *Pod) setting[string] {
 			if hash := pod.Metadata.Labels["pod-template-hash"]; hash != "" {
 				name = strings.TrimSuffix(name, "-"+hash)
 			}
+			if owner.Kind == "Job" {
+				name = cronJobOf(name)
+			}
 			return validService(name, owner.Kind+" "+owner.Name)
 		}
 	}
 	name := cmp.Or(pod.Metadata.Name, strings.TrimRight(pod.Metadata.GenerateName, "-."))
 	return validService(name, "pod's name")
+}
+
+// cronJobOf is the name of the CronJob that made a Job, and the Job's own where none
+// did. A CronJob's controller names each Job after the minute that it was due in,
+// counted from 1970, as report-29742960. That is told from other numbers, as a date
+// like 20261123, by lying between 2020 and 2100.
+func cronJobOf(job string) string {
+	const since2020, until2100 = 26_297_280, 68_374_080
+	at := strings.LastIndexByte(job, '-')
+	if at <= 0 {
+		return job
+	}
+	minute, err := strconv.ParseUint(job[at+1:], 10, 64)
+	if err != nil || minute < since2020 || minute > until2100 || strconv.FormatUint(minute, 10) != job[at+1:] {
+		return job
+	}
+	return job[:at]
 }
 
 // validService keeps a name or label that the API server may yet refuse from

@@ -39,7 +39,10 @@ func (i *Injector) stopEdits(v *view, s *Sidecar, to *edits) []Warning {
 	needed := s.Drain.GracePeriod(original, len(sleepers) > 0)
 	granted := original
 	if needed > original {
-		schedule := fmt.Sprintf("%s pre-drain delay and %s drain", durationText(s.Drain.PreDrainDelay), durationText(s.Drain.DrainTime))
+		schedule := durationText(s.Drain.DrainTime) + " drain"
+		if s.Drain.PreDrainDelay > 0 {
+			schedule = durationText(s.Drain.PreDrainDelay) + " pre-drain delay and " + schedule
+		}
 		if s.GracePeriod == v1alpha1.GracePeriodRaise {
 			granted = needed
 			warnings = append(warnings, Warning{ReasonGracePeriodRaised, fmt.Sprintf("terminationGracePeriodSeconds raised from %d to %d to hold %s",
