@@ -98,9 +98,12 @@ func TestCheckSaysWhatItDidNotTry(t *testing.T) {
 		prepare  func(*testing.T, *sandbox.Pod)
 		says     string
 	}{
-		{"Envoy runs", full(), func(t *testing.T, p *sandbox.Pod) { p.Listen(t, "tcp", "127.0.0.1:15001") }, "IPv4: not tried, since Envoy listens on the outbound port already"},
-		{"no route", full(), func(t *testing.T, p *sandbox.Pod) { p.Output(t, "ip", "-6", "route", "delete", "default") }, "IPv6: not tried, since the pod has no route"},
-		{"no IPv6", full(), func(t *testing.T, p *sandbox.Pod) { p.Output(t, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1") }, "IPv6: not tried, since the pod has no loopback address of it"},
+		{"Envoy runs", full(), func(t *testing.T, p *sandbox.Pod) { t.Helper(); p.Listen(t, "tcp", "127.0.0.1:15001") }, "IPv4: not tried, since Envoy listens on the outbound port already"},
+		{"no route", full(), func(t *testing.T, p *sandbox.Pod) { t.Helper(); p.Output(t, "ip", "-6", "route", "delete", "default") }, "IPv6: not tried, since the pod has no route"},
+		{"no IPv6", full(), func(t *testing.T, p *sandbox.Pod) {
+			t.Helper()
+			p.Output(t, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+		}, "IPv6: not tried, since the pod has no loopback address of it"},
 		{"everything is excluded", everything, func(*testing.T, *sandbox.Pod) {}, "IPv4: nothing to try"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
