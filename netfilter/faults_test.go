@@ -40,6 +40,7 @@ func TestIP6TablesIsMissing(t *testing.T) {
 	with, without := sandbox.NewPod(t, "with"), sandbox.NewPod(t, "without")
 	without.Output(t, "ip", "-6", "address", "flush", "dev", "eth0", "scope", "global")
 	withPrograms(t, "iptables-legacy", func(t *testing.T) {
+		t.Helper()
 		if _, err := tryIn(t, with, full(), IPTables); err == nil || !strings.Contains(err.Error(), "would bypass Envoy") {
 			t.Errorf("with IPv6: %v", err)
 		}

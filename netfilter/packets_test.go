@@ -61,7 +61,7 @@ func TestEachRule(t *testing.T) {
 				sandboxAddress(t, address)
 			}
 			r = r.Normalize()
-			withPrograms(t, name, func(t *testing.T) { applyIn(t, p, r, backend) })
+			withPrograms(t, name, func(t *testing.T) { t.Helper(); applyIn(t, p, r, backend) })
 			out, in := arrivals(t, p, r.OutboundPort), arrivals(t, p, r.InboundPort)
 			for _, family := range []struct{ pod, other, excluded, beside, metadata, loopback string }{
 				{p.IPv4.String(), other.IPv4.String(), "198.18.0.1", "198.18.0.2", "169.254.169.254", "127.0.0.1"},
@@ -167,7 +167,7 @@ func TestWhatIsLeftAlone(t *testing.T) {
 	for name, backend := range backends() {
 		t.Run(name, func(t *testing.T) {
 			p, other := sandbox.NewPod(t, "pod"), sandbox.NewPod(t, "other")
-			withPrograms(t, name, func(t *testing.T) { applyIn(t, p, only(true, false), backend) })
+			withPrograms(t, name, func(t *testing.T) { t.Helper(); applyIn(t, p, only(true, false), backend) })
 			out := arrivals(t, p, 15001)
 			for _, w := range []way{{host: other.IPv4, port: 8080, redirect: true}, {host: other.IPv6, port: 8080}} {
 				w.check(t, p, out)
