@@ -74,6 +74,23 @@ func TestDrainSchedule(t *testing.T) {
 	}
 }
 
+// TestListenersStayOpen: clients whose DNS is later than Envoy's drain time still come,
+// and are served.
+func TestListenersStayOpen(t *testing.T) {
+	t.Parallel()
+	p, outside := sandbox.NewPod(t, "pod"), sandbox.NewPod(t, "outside")
+	r := run(t, p, want{annotations: map[string]string{"pillion.dev/drain-time": "1s"}}, serverApp(t, p))
+	if err := (client{outside, p.IPv4.String()}).unary(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	drain(t, r, 0, time.Second)
+	// Envoy closes listeners a drain time after the drain has begun, where it does.
+	time.Sleep(1500 * time.Millisecond)
+	if err := (client{outside, p.IPv4.String()}).unary(t.Context()); err != nil {
+		t.Errorf("behind the drain time: %v", err)
+	}
+}
+
 // TestDrainTwiceAndInterrupted: neither does harm.
 func TestDrainTwiceAndInterrupted(t *testing.T) {
 	t.Parallel()
