@@ -28,7 +28,7 @@ func TestWorkloads(t *testing.T) {
 		"Argo Rollout": {func(pod *corev1.Pod) {
 			owned(pod, "apps/v1", "ReplicaSet", "pay-7c9")
 			pod.Labels["rollouts-pod-template-hash"] = "7c9"
-		}, "pay-7c9", false},
+		}, "pay", false},
 		"StatefulSet": {func(pod *corev1.Pod) {
 			owned(pod, "apps/v1", "StatefulSet", "db")
 			pod.Name, pod.GenerateName, pod.Spec.Hostname, pod.Spec.Subdomain = "db-0", "", "db-0", "db"
@@ -51,7 +51,7 @@ func TestWorkloads(t *testing.T) {
 		"CronJob": {func(pod *corev1.Pod) {
 			owned(pod, "batch/v1", "Job", "nightly-29384756")
 			pod.Spec.RestartPolicy = corev1.RestartPolicyOnFailure
-		}, "nightly-29384756", true},
+		}, "nightly", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := appPod("")

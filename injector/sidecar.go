@@ -149,8 +149,11 @@ func serviceOf(pod *Pod) setting[string] {
 	for _, owner := range pod.Metadata.OwnerReferences {
 		if owner.Controller {
 			name := owner.Name
-			if hash := pod.Metadata.Labels["pod-template-hash"]; hash != "" {
-				name = strings.TrimSuffix(name, "-"+hash)
+			// Deployments and Argo Rollouts name their ReplicaSets after their template.
+			for _, label := range [...]string{"pod-template-hash", "rollouts-pod-template-hash"} {
+				if hash := pod.Metadata.Labels[label]; hash != "" {
+					name = strings.TrimSuffix(name, "-"+hash)
+				}
 			}
 			if owner.Kind == "Job" {
 				name = cronJobOf(name)
