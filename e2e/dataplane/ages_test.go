@@ -1,0 +1,57 @@
+package dataplane
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/pillion-mesh/pillion/e2e/sandbox"
+)
+
+// TestConnectionAges calls for some seconds through connections that may be one and two
+// seconds old: they are renewed on both sides, and neither a request nor an answer
+// that takes longer than that is lost.
+func TestConnectionAges(t *testing.T) {
+	t.Parallel()
+	server, inside, outside := sandbox.NewPod(t, "server"), sandbox.NewPod(t, "inside"), sandbox.NewPod(t, "outside")
+	w := want{annotations: map[string]string{"pillion.dev/max-upstream-age": "1s", "pillion.dev/max-downstream-age": "2s"}}
+	run(t, server, w, serverApp(t, server))
+	c := run(t, inside, w, sandbox.App{})
+	host := server.IPv4.String()
+	pick := func() string { return host }
+
+	dials := 0
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		dials++
+		return dialer(outside, pick, httpPort)(ctx, network, address)
+	}}
+	callers := map[string]func(context.Context) error{
+		"from outside": func(ctx context.Context) error { return post(ctx, transport) },
+		"from inside":  keepAlive(inside, pick), "gRPC from inside": rpc(inside, pick), "streaming from inside": streaming(inside, pick),
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	ended := make(chan struct{})
+	for name, call := range callers {
+		go func() {
+			defer func() { ended <- struct{}{} }()
+			for ctx.Err() == nil {
+				if err := call(context.WithoutCancel(ctx)); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		}()
+	}
+	for range callers {
+		<-ended
+	}
+	if dials < 3 {
+		t.Errorf("a client connected %d times in five seconds, and may for two each", dials)
+	}
+	if got := stats(t, c)["cluster.outbound_passthrough.upstream_cx_total"]; got < 5 {
+		t.Errorf("Envoy connected %d times in five seconds, and may for one each", got)
+	}
+}
