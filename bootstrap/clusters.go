@@ -77,14 +77,21 @@ type downstreamProtocol struct {
 }
 
 type http1Options struct {
-	HeaderKeyFormat headerKeyFormat `json:"header_key_format"`
-	AcceptHTTP10    bool            `json:"accept_http_10,omitempty"`
-	HostForHTTP10   string          `json:"default_host_for_http_10,omitempty"`
-	EnableTrailers  bool            `json:"enable_trailers"`
+	HeaderKeyFormat    headerKeyFormat `json:"header_key_format"`
+	AcceptHTTP10       bool            `json:"accept_http_10,omitempty"`
+	HostForHTTP10      string          `json:"default_host_for_http_10,omitempty"`
+	EnableTrailers     bool            `json:"enable_trailers"`
+	AllowChunkedLength bool            `json:"allow_chunked_length,omitempty"`
+	IgnoredUpgrades    []stringMatcher `json:"ignore_http_11_upgrade,omitempty"`
 }
 
 type headerKeyFormat struct {
 	Formatter extension `json:"stateful_formatter"`
+}
+
+type preserveCase struct {
+	Type                string `json:"@type"`
+	ForwardReasonPhrase bool   `json:"forward_reason_phrase"`
 }
 
 type http2Options struct {
@@ -117,6 +124,10 @@ func passthrough(name, idle, age string) cluster {
 	for _, priority := range [...]string{"DEFAULT", "HIGH"} {
 		breakers.Thresholds = append(breakers.Thresholds, breaker{priority, noLimit, noLimit, noLimit, noLimit})
 	}
+	// Some servers answer with both Content-Length and chunks. Envoy drops the length,
+	// as HTTP says; a request with both stays an error, since that smuggles requests.
+	answers := http1()
+	answers.AllowChunkedLength = true
 	return cluster{
 		Name: name, DiscoveryType: "ORIGINAL_DST", LBPolicy: "CLUSTER_PROVIDED", ConnectTimeout: seconds(connectTimeout),
 		CircuitBreakers: &breakers,
@@ -126,19 +137,19 @@ func passthrough(name, idle, age string) cluster {
 				IdleTimeout: idle, MaxConnectionDuration: age, MaxHeadersCount: maxHeaders, MaxResponseHeadersKB: maxHeadersKB,
 			},
 			// What the client spoke is what the server understands.
-			UseDownstream: downstreamProtocol{HTTP1: http1()},
+			UseDownstream: downstreamProtocol{HTTP1: answers},
 		}},
 		ConnectionOption: &upstreamKeepalive{keepalive()},
 	}
 }
 
-// http1 keeps what HTTP/1 says as the app said it.
+// http1 keeps what HTTP/1 says as the app said it, the reason behind a status too.
 func http1() http1Options {
 	return http1Options{
 		EnableTrailers: true,
 		HeaderKeyFormat: headerKeyFormat{extension{
 			Name:   "preserve_case",
-			Config: messageType{"type.googleapis.com/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"},
+			Config: preserveCase{"type.googleapis.com/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig", true},
 		}},
 	}
 }

@@ -151,6 +151,7 @@ type httpConnectionManager struct {
 	StatPrefix          string        `json:"stat_prefix"`
 	CodecType           string        `json:"codec_type"`
 	RDS                 rds           `json:"rds"`
+	EarlyMutations      []extension   `json:"early_header_mutation_extensions"`
 	HTTPFilters         []extension   `json:"http_filters"`
 	HTTP1               http1Options  `json:"http_protocol_options"`
 	HTTP2               http2Options  `json:"http2_protocol_options"`
@@ -188,8 +189,9 @@ func (c Config) httpConnectionManager(direction string) extension {
 	h := httpConnectionManager{
 		Type:       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
 		StatPrefix: direction + "_http", CodecType: "AUTO",
-		RDS:   rds{direction, c.watch(routesFile)},
-		HTTP1: http1(), HTTP2: http2Options{MaxConcurrentStreams: maxStreams},
+		RDS:            rds{direction, c.watch(routesFile)},
+		EarlyMutations: []extension{setProtoAside()},
+		HTTP1:          http1(), HTTP2: http2Options{MaxConcurrentStreams: maxStreams},
 		Common:       commonOptions{IdleTimeout: seconds(clientIdle), MaxHeadersCount: maxHeaders},
 		DrainTimeout: seconds(drainSequence), StreamIdleTimeout: seconds(0), MaxRequestHeadersKB: maxHeadersKB,
 		// What Kubernetes' and Docker's own clients ask for, beside WebSocket.
@@ -197,6 +199,9 @@ func (c Config) httpConnectionManager(direction string) extension {
 		ServerHeader: "PASS_THROUGH", PreserveRequestID: true, SkipXFFAppend: true, Proxy100Continue: true,
 		AccessLog: c.accessLog(direction),
 	}
+	// Apache's HttpClient, from 5.4 on, offers TLS with each request. Servers that do not
+	// want it go on as if they had not been asked; Envoy alone would answer 403.
+	h.HTTP1.IgnoredUpgrades = []stringMatcher{{Prefix: "TLS/"}}
 	// HTTP/1.0 knows no Host header, without which Envoy would refuse it.
 	h.HTTP1.AcceptHTTP10, h.HTTP1.HostForHTTP10 = true, "localhost"
 	router := routerConfig{Type: "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}
@@ -230,10 +235,12 @@ type dataSource struct {
 // recoveryScript ends a client's connection behind a response that says that its
 // destination is gone or about to go, so that the client asks DNS again. Without it
 // the client, whose own connection ends at this Envoy, would never notice. A 503
-// without a time that the upstream took is Envoy's own.
+// without a time that the upstream took is Envoy's own; gRPC clients get 14,
+// UNAVAILABLE, in its place.
 const recoveryScript = `function envoy_on_response(handle)
   local headers = handle:headers()
-  local own = headers:get(":status") == "503" and headers:get("x-envoy-upstream-service-time") == nil
+  local unavailable = headers:get(":status") == "503" or headers:get("grpc-status") == "14"
+  local own = unavailable and headers:get("x-envoy-upstream-service-time") == nil
   if own or headers:get("connection") == "close" or headers:get("` + DrainingHeader + `") ~= nil then
     handle:streamInfo():drainConnectionUponCompletion()
   end

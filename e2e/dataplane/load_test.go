@@ -104,7 +104,7 @@ func under(t *testing.T, clients, least int, of *names, inside *sandbox.Running,
 		l.start(from[n%2], all[n/2%len(all)])
 	}
 	f()
-	for deadline := time.Now().Add(30 * time.Second); l.made() < least && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(90 * time.Second); l.made() < least && time.Now().Before(deadline); {
 		time.Sleep(100 * time.Millisecond)
 	}
 	cancel()
