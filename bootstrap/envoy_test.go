@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,11 +21,16 @@ import (
 
 func TestMain(m *testing.M) { sandbox.Main(m) }
 
-// start runs Envoy with a configuration on loopback, and is its admin interface.
-func start(t *testing.T, c Config) (ask func(path string) (int, string)) {
+// proxyGroup is Envoy's, by which redirect knows what Envoy itself opens.
+const proxyGroup = 15033
+
+// start runs Envoy with a configuration in a pod, in a folder of its own, and is its
+// admin interface.
+func start(t *testing.T, p *sandbox.Pod, c Config) (ask func(path string) (int, string)) {
 	t.Helper()
-	p := sandbox.NewPod(t, "pod")
-	c.Folder = t.TempDir()
+	if c.Folder == "" {
+		c.Folder = t.TempDir()
+	}
 	if err := os.Mkdir(filepath.Join(c.Folder, XDSFolder), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +40,7 @@ func start(t *testing.T, c Config) (ask func(path string) (int, string)) {
 		}
 	}
 	command := exec.Command(envoy.Path(t), "--config-path", filepath.Join(c.Folder, BootstrapFile), "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Gid: proxyGroup}}
 	var log strings.Builder
 	command.Stdout, command.Stderr = &log, &log
 	if err := p.Start(command); err != nil {
@@ -71,9 +78,14 @@ func start(t *testing.T, c Config) (ask func(path string) (int, string)) {
 	return nil
 }
 
+func inFolder(c Config, folder string) Config {
+	c.Folder = folder
+	return c
+}
+
 // The admin interface answers what it has to and nothing else, for its own user.
 func TestAdminPaths(t *testing.T) {
-	ask := start(t, full())
+	ask := start(t, sandbox.NewPod(t, "pod"), inFolder(full(), ""))
 	for _, path := range []string{"/ready", "/stats?filter=server", "/stats/prometheus", "/listeners?format=json", "/config_dump?resource=dynamic_route_configs", "/server_info", "/runtime"} {
 		if status, body := ask("http://admin" + path); status != http.StatusOK {
 			t.Errorf("%s: HTTP %d %s", path, status, body)
@@ -103,7 +115,7 @@ func TestListeners(t *testing.T) {
 		{both, []string{"inbound::[::]:15006", "outbound::127.0.0.1:15001", "outbound::[::1]:15001"}},
 		{v4, []string{"inbound::0.0.0.0:15006", "outbound::127.0.0.1:15001"}},
 	} {
-		ask := start(t, test.config)
+		ask := start(t, sandbox.NewPod(t, "pod"), inFolder(test.config, ""))
 		_, body := ask("http://admin/listeners")
 		got := strings.Fields(body)
 		slices.Sort(got)
