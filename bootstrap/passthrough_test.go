@@ -19,12 +19,19 @@ import (
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
 )
 
-// redirected is a pod with Envoy, and the least that leads connections through it:
-// the rules that a pod really gets are those of package netfilter.
+// redirected is a pod with Envoy.
 func redirected(t *testing.T, name string) *sandbox.Pod {
 	t.Helper()
 	p := sandbox.NewPod(t, name)
 	start(t, p, inFolder(full(), ""))
+	redirect(t, p)
+	return p
+}
+
+// redirect is the least that leads connections through Envoy: the rules that a pod
+// really gets are those of package netfilter.
+func redirect(t *testing.T, p *sandbox.Pod) {
+	t.Helper()
 	rules := filepath.Join(t.TempDir(), "rules.nft")
 	content := fmt.Sprintf(`table inet test {
 	chain in { type nat hook prerouting priority -100; meta l4proto tcp redirect to :%d; }
@@ -34,7 +41,6 @@ func redirected(t *testing.T, name string) *sandbox.Pod {
 		t.Fatal(err)
 	}
 	p.Output(t, "nft", "-f", rules)
-	return p
 }
 
 // exchange is a request as a client writes it and its answer as a server does, and
@@ -48,7 +54,9 @@ type exchange struct {
 
 const (
 	get = "GET / HTTP/1.1\r\nHost: x\r\n"
-	ok  = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+	ok  = "HTTP/1.1 200 OK\r\nServer: theirs\r\n" + date + "Content-Length: 2\r\n\r\nok"
+	// date is what Envoy adds where a server does not say it.
+	date = "Date: Mon, 23 Nov 2026 00:00:00 GMT\r\n"
 )
 
 func exchanges() []exchange {
@@ -65,10 +73,10 @@ func exchanges() []exchange {
 		},
 		{"an empty header is no obstacle", get + "X-Forwarded-Proto:\r\n\r\n", ok, plain, "200 OK", "ok"},
 		{"an offer of TLS is not taken", get + "Connection: Upgrade\r\nUpgrade: TLS/1.2\r\n\r\n", ok, plain, "200 OK", "ok"},
-		{"the server's own reason", get + "\r\n", "HTTP/1.1 404 Gone Fishing\r\nContent-Length: 2\r\n\r\nno", plain, "404 Gone Fishing", "no"},
-		{"a status that nobody knows", get + "\r\n", "HTTP/1.1 599 Odd\r\nContent-Length: 0\r\n\r\n", plain, "599 Odd", ""},
+		{"the server's own reason", get + "\r\n", "HTTP/1.1 404 Gone Fishing\r\n" + date + "Content-Length: 2\r\n\r\nno", plain, "404 Gone Fishing", "no"},
+		{"a status that nobody knows", get + "\r\n", "HTTP/1.1 599 Odd\r\n" + date + "Content-Length: 0\r\n\r\n", plain, "599 Odd", ""},
 		{
-			"an answer with two lengths", get + "\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+			"an answer with two lengths", get + "\r\n", "HTTP/1.1 200 OK\r\n" + date + "Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
 			plain, "200 OK", "ok",
 		},
 		{
@@ -78,12 +86,16 @@ func exchanges() []exchange {
 	}
 }
 
-// TestWhatIsSaidArrives sends through two Envoys what real clients and servers say
-// and Envoy's defaults change or refuse.
+// TestWhatIsSaidArrives sends through two Envoys, and through the server's alone, what
+// real clients and servers say and Envoy's defaults change or refuse.
 func TestWhatIsSaidArrives(t *testing.T) {
-	client, server := redirected(t, "client"), redirected(t, "server")
-	for n, e := range exchanges() {
-		t.Run(e.name, func(t *testing.T) { e.check(t, client, server, 8000+n) })
+	server := redirected(t, "server")
+	port := 8000
+	for from, client := range map[string]*sandbox.Pod{"from inside": redirected(t, "inside"), "from outside": sandbox.NewPod(t, "outside")} {
+		for _, e := range exchanges() {
+			port++
+			t.Run(e.name+" "+from, func(t *testing.T) { e.check(t, client, server, port) })
+		}
 	}
 }
 
@@ -125,13 +137,26 @@ func (e exchange) check(t *testing.T, client, server *sandbox.Pod, port int) {
 	var lines []string
 	select {
 	case lines = <-arrived:
+		if diff := cmp.Diff(e.answered(t), response.Header); diff != "" {
+			t.Errorf("the answer: want -, got +\n%s", diff)
+		}
 	default: // it would have arrived before its answer
 	}
 	slices.Sort(lines)
-	want := slices.Sorted(slices.Values(e.arrives))
-	if diff := cmp.Diff(want, lines); diff != "" {
+	if diff := cmp.Diff(slices.Sorted(slices.Values(e.arrives)), lines); diff != "" {
 		t.Errorf("the request: want -, arrived +\n%s", diff)
 	}
+}
+
+// answered is the header of the answer.
+func (e exchange) answered(t *testing.T) http.Header {
+	t.Helper()
+	response, err := http.ReadResponse(bufio.NewReader(strings.NewReader(e.answer)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	return response.Header
 }
 
 // TestUnavailable holds who ends a client's connection: an answer that Envoy itself

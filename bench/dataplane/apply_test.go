@@ -65,7 +65,7 @@ func waysIntoTheKernel(b *testing.B) []way {
 		b.Fatal(err)
 	}
 	shipped := image(b, proxy)
-	r := redirectOf(b, injected(b, "pod"))
+	r := redirectOf(b, plainPod(b, "pod"))
 	init := func(root string, r iptables.Redirect) func() []*exec.Cmd {
 		return func() []*exec.Cmd { return []*exec.Cmd{pillionInit(root, r)} }
 	}

@@ -38,7 +38,7 @@ func TestPillionInitIsOneSmallProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := image(t, proxy)
-	r := redirectOf(t, injected(t, "pod"))
+	r := redirectOf(t, plainPod(t, "pod"))
 	for _, test := range []struct {
 		name    string
 		command *exec.Cmd

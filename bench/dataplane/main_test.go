@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,13 +8,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
-	"github.com/pillion-mesh/pillion/e2e/envoy"
+	"github.com/pillion-mesh/pillion/e2e/injected"
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
 	"github.com/pillion-mesh/pillion/injector"
 	"github.com/pillion-mesh/pillion/iptables"
@@ -57,57 +54,11 @@ func needsRoot(tb testing.TB) {
 	}
 }
 
-// injected is a plain pod with one container, as the webhook with its default
-// configuration would return it.
-func injected(tb testing.TB, name string) *corev1.Pod {
+// plainPod is a pod with one container, as the webhook with its default configuration
+// would return it.
+func plainPod(tb testing.TB, name string) *corev1.Pod {
 	tb.Helper()
-	config := v1alpha1.DefaultConfig()
-	of, err := injector.New(config)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	pod := corev1.Pod{}
-	pod.Name, pod.Labels = name, map[string]string{config.OptIn.Label: config.OptIn.Value}
-	pod.Spec.Containers = []corev1.Container{{Name: "app", Image: "app"}}
-	raw, err := json.Marshal(pod)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	decoded, err := injector.DecodePod(raw)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	result := of.Inject(injector.Request{Pod: decoded, Namespace: injector.Namespace{Name: "default"}, Now: time.Now()})
-	if result.Decision.Verdict != injector.Inject {
-		tb.Fatalf("pod %s is not injected: %s", name, result.Message)
-	}
-	encoded, err := injector.AppendPatch(nil, result.Patch)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	patch, err := jsonpatch.DecodePatch(encoded)
-	if err == nil {
-		raw, err = patch.Apply(raw)
-	}
-	if err != nil {
-		tb.Fatal(err)
-	}
-	pod = corev1.Pod{}
-	if err := json.Unmarshal(raw, &pod); err != nil {
-		tb.Fatal(err)
-	}
-	return &pod
-}
-
-// images are what the injected containers run.
-func images(tb testing.TB) sandbox.Images {
-	tb.Helper()
-	sidecar := sandbox.Base()
-	sidecar["/usr/local/bin"] = filepath.Dir(envoy.Path(tb))
-	return sandbox.Images{
-		Init:  sandbox.Image{"/pillion-init": program(tb, "pillion-init"), "/pillion-proxy": program(tb, "pillion-proxy")},
-		Envoy: sidecar,
-	}
+	return injected.Pod(tb, v1alpha1.DefaultConfig(), name, nil)
 }
 
 // redirectOf is what injection has pillion-init put into the kernel.

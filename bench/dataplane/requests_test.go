@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/pillion-mesh/pillion/e2e/injected"
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
 )
 
@@ -230,7 +231,7 @@ func requestPaths(b *testing.B) []*path {
 // inject gives a pod its sidecar and waits until it is ready.
 func inject(b *testing.B, p *sandbox.Pod) *sandbox.Running {
 	b.Helper()
-	r, err := p.Run(b, injected(b, p.Name), images(b), sandbox.App{})
+	r, err := p.Run(b, plainPod(b, p.Name), injected.Images(b, filepath.Dir(program(b, "pillion-init"))), sandbox.App{})
 	if err != nil {
 		b.Fatalf("starting pod %s: %v", p.Name, err)
 	}

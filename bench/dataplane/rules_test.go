@@ -71,7 +71,7 @@ func floor(root string, r iptables.Redirect) *exec.Cmd {
 // TestFloorLeavesTheSameRules: a comparison with anything else would say nothing.
 func TestFloorLeavesTheSameRules(t *testing.T) {
 	root := image(t, []byte("the program"))
-	r := redirectOf(t, injected(t, "pod"))
+	r := redirectOf(t, plainPod(t, "pod"))
 	var left [2]string
 	for n, command := range []*exec.Cmd{floor(root, r), pillionInit(root, r)} {
 		p := sandbox.NewPod(t, "pod")

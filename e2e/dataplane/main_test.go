@@ -4,22 +4,19 @@
 package dataplane
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
-	"github.com/pillion-mesh/pillion/e2e/envoy"
+	"github.com/pillion-mesh/pillion/e2e/injected"
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
 	"github.com/pillion-mesh/pillion/injector"
 )
@@ -46,15 +43,11 @@ func images(t *testing.T, withIptables bool) sandbox.Images {
 	if err := programs(); err != nil {
 		t.Fatal(err)
 	}
-	ours := sandbox.Image{}
+	of := injected.Images(t, folder)
 	if withIptables {
-		ours = sandbox.Base()
+		maps.Copy(of.Init, sandbox.Base())
 	}
-	ours["/pillion-init"], ours["/pillion-proxy"] = filepath.Join(folder, "pillion-init"), filepath.Join(folder, "pillion-proxy")
-	image := sandbox.Base()
-	image["/usr/local/bin"] = filepath.Dir(envoy.Path(t))
-	image["/etc/ssl"] = "/etc/ssl"
-	return sandbox.Images{Init: ours, Envoy: image}
+	return of
 }
 
 // want is a pod to inject, in the terms of its owner.
@@ -68,8 +61,8 @@ type want struct {
 	change func(*corev1.Pod)
 }
 
-// injected is a pod with one app container, as the webhook would return it.
-func injected(t *testing.T, name string, w want) *corev1.Pod {
+// podOf is a pod with one app container, as the webhook would return it.
+func podOf(t *testing.T, name string, w want) *corev1.Pod {
 	t.Helper()
 	config := v1alpha1.DefaultConfig()
 	if w.mode != "" {
@@ -78,61 +71,24 @@ func injected(t *testing.T, name string, w want) *corev1.Pod {
 	if w.configure != nil {
 		w.configure(config)
 	}
-	if errs := v1alpha1.Validate(config); len(errs) > 0 {
-		t.Fatalf("the configuration: %v", errs)
-	}
-	of, err := injector.New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pod := corev1.Pod{}
-	pod.Name, pod.Labels, pod.Annotations = name, map[string]string{config.OptIn.Label: config.OptIn.Value, "app": name}, w.annotations
-	pod.Spec.Containers = []corev1.Container{{Name: "app", Image: "app", ReadinessProbe: w.probe}}
-	raw, err := json.Marshal(pod)
-	if err != nil {
-		t.Fatal(err)
-	}
-	decoded, err := injector.DecodePod(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	result := of.Inject(injector.Request{Pod: decoded, Namespace: injector.Namespace{Name: "default"}, Now: time.Now()})
-	if result.Decision.Verdict != injector.Inject {
-		t.Fatalf("pod %s is not injected: %s", name, result.Message)
-	}
-	encoded, err := injector.AppendPatch(nil, result.Patch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	patch, err := jsonpatch.DecodePatch(encoded)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if raw, err = patch.Apply(raw); err != nil {
-		t.Fatal(err)
-	}
-	pod = corev1.Pod{}
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	if err := decoder.Decode(&pod); err != nil {
-		t.Fatal(err)
-	}
-	if w.backend != "" {
-		for n := range pod.Spec.InitContainers {
-			if c := &pod.Spec.InitContainers[n]; c.Name == injector.InitContainerName {
-				c.Args = append([]string{c.Args[0], "--backend=" + w.backend}, c.Args[1:]...)
-			}
+	pod := injected.Pod(t, config, name, func(pod *corev1.Pod) {
+		pod.Annotations, pod.Spec.Containers[0].ReadinessProbe = w.annotations, w.probe
+	})
+	for n := range pod.Spec.InitContainers {
+		if c := &pod.Spec.InitContainers[n]; w.backend != "" && c.Name == injector.InitContainerName {
+			c.Args = append([]string{c.Args[0], "--backend=" + w.backend}, c.Args[1:]...)
 		}
 	}
 	if w.change != nil {
-		w.change(&pod)
+		w.change(pod)
 	}
-	return &pod
+	return pod
 }
 
 // run injects a pod and starts it; the test ends where it does not come up.
 func run(t *testing.T, p *sandbox.Pod, w want, app sandbox.App) *sandbox.Running {
 	t.Helper()
-	running, err := p.Run(t, injected(t, p.Name, w), images(t, strings.HasPrefix(w.backend, "iptables")), app)
+	running, err := p.Run(t, podOf(t, p.Name, w), images(t, strings.HasPrefix(w.backend, "iptables")), app)
 	if err != nil {
 		t.Fatalf("starting pod %s: %v", p.Name, err)
 	}

@@ -97,7 +97,7 @@ func TestPodsThatDoNotStart(t *testing.T) {
 			t.Run(string(mode)+"/"+test.name, func(t *testing.T) {
 				p := sandbox.NewPod(t, "pod")
 				began := time.Now()
-				r, err := p.Run(t, injected(t, "pod", want{mode: mode, configure: shortStart, change: test.change}), images(t, false), sandbox.App{Start: func() { t.Error("the app was started") }})
+				r, err := p.Run(t, podOf(t, "pod", want{mode: mode, configure: shortStart, change: test.change}), images(t, false), sandbox.App{Start: func() { t.Error("the app was started") }})
 				if err == nil {
 					t.Fatal("the pod started")
 				}
@@ -206,7 +206,7 @@ func TestAdminSocketIsGone(t *testing.T) {
 func TestDiskIsFull(t *testing.T) {
 	t.Parallel()
 	p := sandbox.NewPod(t, "pod")
-	pod := injected(t, "pod", want{configure: shortStart})
+	pod := podOf(t, "pod", want{configure: shortStart})
 	r, err := p.Run(t, pod, images(t, false), sandbox.App{})
 	if err != nil {
 		t.Fatal(err)
@@ -257,7 +257,7 @@ func TestResolverIsBlackHoled(t *testing.T) {
 	p.Output(t, "ip", "route", "add", "blackhole", "192.0.2.0/24")
 	with := images(t, false)
 	with.Envoy["/etc/resolv.conf"] = resolv
-	if _, err := p.Run(t, injected(t, "pod", want{configure: shortStart, change: arguments(envoys("--config-yaml", slowDNS))}), with, sandbox.App{}); err != nil {
+	if _, err := p.Run(t, podOf(t, "pod", want{configure: shortStart, change: arguments(envoys("--config-yaml", slowDNS))}), with, sandbox.App{}); err != nil {
 		t.Error(err)
 	}
 }

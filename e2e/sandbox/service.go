@@ -58,7 +58,11 @@ func NewAddress(tb testing.TB, address netip.Addr) {
 	if err := Inside(); err != nil {
 		tb.Fatal(err)
 	}
-	if err := ip(fmt.Sprintf("address add %s/%d dev lo", address, address.BitLen())); err != nil {
+	usable := "" // at once
+	if address.Is6() {
+		usable = " nodad"
+	}
+	if err := ip(fmt.Sprintf("address add %s/%d dev lo%s", address, address.BitLen(), usable)); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = ip(fmt.Sprintf("address delete %s/%d dev lo", address, address.BitLen())) })
