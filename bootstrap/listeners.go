@@ -3,11 +3,13 @@ package bootstrap
 import "time"
 
 const (
-	// detection is how long a listener waits for a client's first bytes. A server that
-	// speaks first stalls for that long at each Envoy on the way, so for less than a
-	// second at two of them. An HTTP client that stays silent for longer is passed on
-	// as TCP.
-	detection = 450 * time.Millisecond
+	// A listener waits for a client's first bytes, to see whether they are HTTP, and
+	// passes a connection on as TCP if there are none. A server that speaks first stalls
+	// for that long at each Envoy on the way, so for less than a second at both. Inbound
+	// gets the larger part: what another sidecar takes for HTTP and this one does not is
+	// never told that the pod drains.
+	outboundDetection = 200 * time.Millisecond
+	inboundDetection  = 700 * time.Millisecond
 	// clientIdle is how long a client's HTTP connection to the pod is kept without a
 	// request.
 	clientIdle = time.Hour
@@ -89,6 +91,10 @@ func (c Config) outbound() typed[listener] {
 }
 
 func (c Config) listener(name, direction string, port uint16, to string, at address, more []listenAddress) typed[listener] {
+	detection := outboundDetection
+	if name == Inbound {
+		detection = inboundDetection
+	}
 	return typed[listener]{"type.googleapis.com/envoy.config.listener.v3.Listener", listener{
 		Name: name, StatPrefix: name, TrafficDirection: direction, Address: at, AdditionalAddresses: more,
 		FiltersTimeout: seconds(detection), ContinueOnTimeout: true,
