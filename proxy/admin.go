@@ -63,6 +63,9 @@ func (a *admin) open(ctx context.Context, method, path string) (*http.Response, 
 	}
 	response, err := a.client.Do(request)
 	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return nil, errors.New("the admin interface of Envoy has not answered in time: its main thread hangs, or the node is overloaded")
+		}
 		// The address in it is made up.
 		if outer := new(url.Error); errors.As(err, &outer) {
 			err = outer.Err

@@ -48,7 +48,7 @@ func (s *status) metrics(w http.ResponseWriter, r *http.Request) {
 	out := bufio.NewWriter(w)
 	defer out.Flush()
 	cut, err := s.passOn(r.Context(), out)
-	s.ownMetrics(r.Context(), out, cut, err)
+	s.ownMetrics(out, cut, err)
 }
 
 // passOn streams Envoy's metrics. cut says that there were too many.
@@ -73,6 +73,10 @@ func filter(from io.Reader, to io.Writer, most int) (cut bool, err error) {
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, longestLine)
 	for passed := 0; lines.Scan(); {
+		// Where Envoy broke off, the last line is a part of one.
+		if lines.Err() != nil {
+			break
+		}
 		name := strings.TrimPrefix(lines.Text(), "# TYPE ")
 		if !slices.ContainsFunc(kept, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 			continue
@@ -87,13 +91,13 @@ func filter(from io.Reader, to io.Writer, most int) (cut bool, err error) {
 	return false, lines.Err()
 }
 
-func (s *status) ownMetrics(ctx context.Context, out io.Writer, cut bool, failed error) {
+func (s *status) ownMetrics(out io.Writer, cut bool, failed error) {
 	gauge := func(name, help, labels string, value float64) {
 		_, _ = fmt.Fprintf(out, "# HELP %s %s\n# TYPE %s gauge\n%s%s %g\n", name, help, name, name, labels, value)
 	}
 	version := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s.sidecar.Version)
 	gauge("pillion_proxy_info", "Version of pillion-proxy, always 1.", `{version="`+version+`"}`, 1)
-	gauge("pillion_proxy_ready", "Whether Envoy serves: live, with its configuration and both listeners.", "", number(len(s.admin.missing(ctx)) == 0))
+	gauge("pillion_proxy_ready", "Whether Envoy serves: live, with its configuration and both listeners.", "", number(len(s.missing()) == 0))
 	gauge("pillion_proxy_draining", "Whether the pod drains.", "", number(s.draining()))
 	gauge("pillion_proxy_envoy_scrape_failed", "Whether Envoy did not give its metrics.", "", number(failed != nil))
 	gauge("pillion_proxy_envoy_metrics_cut", "Whether Envoy had more metrics than are passed on.", "", number(cut))

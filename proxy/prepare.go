@@ -41,16 +41,14 @@ func (s *Sidecar) prepare() error {
 	if config.IPv4, config.IPv6, err = s.families(); err != nil {
 		return err
 	}
-	if config.MaxConnections, err = maxConnections(); err != nil {
-		return err
+	config.MaxConnections = connectionsFor(s.raiseFileLimit())
+	if err := os.MkdirAll(filepath.Join(s.Folder, bootstrap.XDSFolder), 0o755); err != nil {
+		return fmt.Errorf("making the folder of Envoy's configuration: %w: the volume pillion-run must be writable for user %d", err, os.Getuid())
 	}
 	for _, left := range [...]string{bootstrap.AdminSocket, draining} {
 		if err := os.Remove(filepath.Join(s.Folder, left)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("removing what an earlier container left: %w", err)
 		}
-	}
-	if err := os.MkdirAll(filepath.Join(s.Folder, bootstrap.XDSFolder), 0o755); err != nil {
-		return fmt.Errorf("making the folder of Envoy's configuration: %w: the volume pillion-run must be writable for user %d", err, os.Getuid())
 	}
 	for _, file := range bootstrap.New(config) {
 		if err := replace(filepath.Join(s.Folder, file.Name), file.Content); err != nil {
@@ -110,22 +108,30 @@ const (
 	fewestConnections = 64
 )
 
-// maxConnections gives Envoy all files that it may open, and is how many connections
-// they are enough for.
-func maxConnections() (uint32, error) {
+// raiseFileLimit gives Envoy all files that it may open, and is how many.
+func (s *Sidecar) raiseFileLimit() uint64 {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return 0, fmt.Errorf("reading the limit of open files: %w", err)
+		s.say("reading the limit of open files: %v", err)
+		return 0
 	}
+	before := limit.Cur
 	limit.Cur = limit.Max
-	// Go raises the limit for itself alone, unless it is set like this.
+	// Go raises the limit for itself alone, unless it is set like this. The kernel
+	// refuses where fs.nr_open is less by now: then it stays as it is.
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return 0, fmt.Errorf("raising the limit of open files to %d: %w", limit.Max, err)
+		s.say("raising the limit of open files from %d to %d: %v", before, limit.Max, err)
+		return before
 	}
-	if limit.Cur < ownFiles+2*fewestConnections {
-		return fewestConnections, nil
+	return limit.Cur
+}
+
+// connectionsFor is how many connections that many files are enough for.
+func connectionsFor(files uint64) uint32 {
+	if files < ownFiles+2*fewestConnections {
+		return fewestConnections
 	}
-	return uint32(min((limit.Cur-ownFiles)/2, mostConnections)), nil
+	return uint32(min((files-ownFiles)/2, mostConnections))
 }
 
 // arguments are Envoy's command line.

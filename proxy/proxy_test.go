@@ -148,7 +148,7 @@ func TestExplain(t *testing.T) {
 		{exited(0), "", false, 1, "it ended by itself without an error, which nobody asked for. The end of its log:\none\ntwo"},
 		{exited(3), "", false, 3, "it ended with exit code 3. The end of its log:\none\ntwo"},
 		{syscall.WaitStatus(11), "", false, 139, "it was ended by signal 11 (segmentation fault), which pillion-proxy did not send"},
-		{syscall.WaitStatus(9), "", true, 137, "the container was out of memory (its limit is 1048576 bytes): raise the limit"},
+		{syscall.WaitStatus(9), "", true, 137, "the container was out of memory (its limit is 1048576 bytes): raise it"},
 	} {
 		s := &Sidecar{Run: lifecycle.Run{MemoryLimit: 1 << 20}, Stderr: os.NewFile(uintptr(syscall.Stderr), "stderr")}
 		if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
@@ -228,5 +228,30 @@ func TestLogIsBounded(t *testing.T) {
 	last := e.lastLines()
 	if len(e.lines) != keptLines || len(last) > keptLines*600 || out.Len() != 10*(100_000+len("line 0 \n")) {
 		t.Errorf("%d lines kept, %d bytes; %d bytes passed on", len(e.lines), len(last), out.Len())
+	}
+}
+
+// TestWaitSaysWhatIsSo of the two ways in which it can hear nothing.
+func TestWaitSaysWhatIsSo(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	port := uint16(listener.Addr().(*net.TCPAddr).Port)
+	err = Wait(t.Context(), lifecycle.Wait{Timeout: 200 * time.Millisecond, StatusPort: port}, "")
+	if want := "waiting for Envoy to serve: not within 200ms: pillion-proxy run has not answered on its status port"; err == nil || err.Error() != want {
+		t.Errorf("nobody answers: %v", err)
+	}
+	last := LastWords(filepath.Join(t.TempDir(), "last-words"))
+	if err := os.WriteFile(string(last), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	err = Wait(ctx, lifecycle.Wait{Timeout: time.Minute, StatusPort: port}, last)
+	words, _ := os.ReadFile(string(last))
+	if err == nil || !strings.HasPrefix(err.Error(), "waiting for Envoy to serve: interrupted: ") || len(words) > 0 {
+		t.Errorf("interrupted: %v, last words %q", err, words)
 	}
 }

@@ -12,7 +12,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
+	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -45,9 +48,19 @@ const (
 	killed = 128
 )
 
+// Signals are those that Supervise is to be given. It changes what the process does on
+// others, and so does Envoy: a terminal that hangs up, or a reader of logs that is
+// gone, must not end the pod's network.
+func Signals() <-chan os.Signal {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
+	return signals
+}
+
 // Supervise runs Envoy until it ends, and is the container's exit code: 0 for an end
-// that was asked for. Signals are those that the process gets: SIGTERM and SIGINT end
-// Envoy, a second one at once; others are passed on.
+// that was asked for. SIGTERM and SIGINT end Envoy, but with StayForApp only a second one does
+// so at once; others are passed on.
 func (s *Sidecar) Supervise(signals <-chan os.Signal) int {
 	code, err := s.supervise(signals)
 	if err != nil {
@@ -73,6 +86,9 @@ func (s *Sidecar) supervise(signals <-chan os.Signal) (int, error) {
 	if err != nil {
 		return 1, fmt.Errorf("listening on the status port %d: %w: nothing else in the pod may use Pillion's ports", s.Run.StatusPort, err)
 	}
+	// Envoy ends with the thread that started it, so this one must not end before.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	kills := oomKills()
 	envoy, err := s.start(path)
 	if err != nil {
@@ -130,11 +146,14 @@ func (s *Sidecar) conduct(ctx context.Context, envoy *envoy, signals <-chan os.S
 func (s *Sidecar) explain(envoy *envoy, status syscall.WaitStatus, asked string, outOfMemory bool) (int, error) {
 	lines := envoy.lastLines()
 	switch {
+	case asked != "" && status.Signaled() && status.Signal() == syscall.SIGKILL:
+		s.say("Envoy did not end within %s of being told to (%s), and was killed", stopTime, asked)
+		return 0, nil
 	case asked != "":
 		s.say("Envoy has ended, as it was told to (%s)", asked)
 		return 0, nil
-	case outOfMemory:
-		return killed + int(syscall.SIGKILL), fmt.Errorf("running Envoy: the kernel killed it, since the container was out of memory (its limit is %s): raise the limit by annotation or sidecar.resources", s.limit())
+	case outOfMemory && status.Signaled() && status.Signal() == syscall.SIGKILL:
+		return killed + int(syscall.SIGKILL), fmt.Errorf("running Envoy: the kernel killed it, since the container was out of memory (its limit is %s): raise it with the annotation pillion.dev/memory-limit, or sidecar.resources in the configuration", s.limit())
 	case status.Signaled():
 		return killed + int(status.Signal()), fmt.Errorf("running Envoy: it was ended by signal %d (%s), which pillion-proxy did not send%s", int(status.Signal()), status.Signal(), lines)
 	case status.ExitStatus() == 0:
@@ -177,7 +196,7 @@ func (path LastWords) Write(sentence string) {
 	}
 	defer file.Close()
 	if len(sentence) > longestLastWords {
-		sentence = sentence[:longestLastWords]
+		sentence = strings.ToValidUTF8(sentence[:longestLastWords], "")
 	}
 	_, _ = file.WriteString(sentence)
 }

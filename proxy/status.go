@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -23,10 +25,24 @@ type status struct {
 	readyAfter atomic.Int64
 	// scrapes holds a token for each scrape that runs.
 	scrapes chan struct{}
+	// clients are the connections that are open.
+	clients atomic.Int32
+
+	mutex  sync.Mutex
+	looked time.Time
+	found  []string // what was missing then
 }
 
 // mostScrapes at the same time: each asks Envoy's main thread for all statistics.
 const mostScrapes = 2
+
+// mostClients bounds what clients cost that connect and say nothing: the whole cluster
+// can reach the status port.
+const mostClients = 500
+
+// freshFor is how old an answer about readiness may be. However many ask, Envoy's main
+// thread is asked that often at most.
+const freshFor = 25 * time.Millisecond
 
 func newStatus(s *Sidecar, quit chan<- struct{}) *status {
 	return &status{sidecar: s, admin: newAdmin(s.Folder), quit: quit, started: time.Now(), scrapes: make(chan struct{}, mostScrapes)}
@@ -44,15 +60,41 @@ func (s *status) serve(listener net.Listener) *http.Server {
 	server := &http.Server{
 		Handler: mux, MaxHeaderBytes: 16 << 10,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+		ConnState: s.count,
 	}
 	go func() { _ = server.Serve(listener) }()
 	return server
 }
 
+// count closes connections that are too many.
+func (s *status) count(connection net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if s.clients.Add(1) > mostClients {
+			_ = connection.Close()
+		}
+	case http.StateClosed, http.StateHijacked:
+		s.clients.Add(-1)
+	case http.StateActive, http.StateIdle:
+	}
+}
+
+// missing is what keeps Envoy from serving, as admin.missing. Who asks meanwhile waits
+// for the same answer.
+func (s *status) missing() []string {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if s.looked.IsZero() || time.Since(s.looked) >= freshFor {
+		// Not with the context of who happened to ask first.
+		s.found, s.looked = s.admin.missing(context.Background()), time.Now()
+	}
+	return slices.Clone(s.found)
+}
+
 // noteReady remembers when Envoy served for the first time.
 func (s *status) noteReady(ctx context.Context) {
 	for ; ctx.Err() == nil; time.Sleep(pollEvery) {
-		if len(s.admin.missing(ctx)) == 0 {
+		if len(s.missing()) == 0 {
 			s.readyAfter.Store(int64(time.Since(s.started)))
 			return
 		}
@@ -65,8 +107,8 @@ func (s *status) healthz(w http.ResponseWriter, _ *http.Request) {
 }
 
 // readyz says what keeps Envoy from serving.
-func (s *status) readyz(w http.ResponseWriter, r *http.Request) {
-	missing := s.admin.missing(r.Context())
+func (s *status) readyz(w http.ResponseWriter, _ *http.Request) {
+	missing := s.missing()
 	if s.draining() {
 		missing = append(missing, "the pod is draining")
 	}

@@ -23,7 +23,7 @@ const pollEvery = 50 * time.Millisecond
 func Wait(ctx context.Context, w lifecycle.Wait, last LastWords) error {
 	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()
-	why := fmt.Errorf("nobody was asked within %s", w.Timeout)
+	why := errors.New("pillion-proxy run has not answered on its status port")
 	for {
 		// The answer to a question that the deadline cut off says less than the last one.
 		if asked := ready(ctx, w.StatusPort); asked == nil {
@@ -33,6 +33,9 @@ func Wait(ctx context.Context, w lifecycle.Wait, last LastWords) error {
 		}
 		select {
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return fmt.Errorf("waiting for Envoy to serve: interrupted: %w", why)
+			}
 			err := fmt.Errorf("waiting for Envoy to serve: not within %s: %w", w.Timeout, why)
 			last.Write(err.Error())
 			return err

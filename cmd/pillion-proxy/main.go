@@ -91,14 +91,12 @@ func wrong(command string, err error) int {
 }
 
 func supervise(of lifecycle.Run) int {
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	sidecar := &proxy.Sidecar{
 		Run: of, Folder: lifecycle.RunDir,
 		PodName: os.Getenv("POD_NAME"), PodNamespace: os.Getenv("POD_NAMESPACE"), NodeName: os.Getenv("NODE_NAME"),
 		Version: version(), Stdout: os.Stdout, Stderr: os.Stderr, LastWords: terminationLog,
 	}
-	return sidecar.Supervise(signals)
+	return sidecar.Supervise(proxy.Signals())
 }
 
 // version is that of the module, which Go takes from git.
