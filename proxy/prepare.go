@@ -152,11 +152,17 @@ func (s *Sidecar) arguments(path string) []string {
 // oomKills is how many processes of this container the kernel has killed for memory;
 // 0 where that cannot be known.
 func oomKills() int {
-	content, err := os.ReadFile("/sys/fs/cgroup/memory.events")
-	if err != nil {
-		return 0
+	// By version 2 of control groups and by version 1.
+	for _, path := range [...]string{"/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"} {
+		if content, err := os.ReadFile(path); err == nil {
+			return oomKillsIn(string(content))
+		}
 	}
-	for line := range strings.Lines(string(content)) {
+	return 0
+}
+
+func oomKillsIn(events string) int {
+	for line := range strings.Lines(events) {
 		if count, ok := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); ok {
 			n, _ := strconv.Atoi(count)
 			return n

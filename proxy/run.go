@@ -126,17 +126,17 @@ func (s *Sidecar) conduct(ctx context.Context, envoy *envoy, signals <-chan os.S
 			s.say("no other process in the pod uses the network any more: Envoy is told to end")
 			appGone = nil
 			stop("SIGTERM")
-		case signal := <-signals:
+		case got := <-signals:
 			switch {
-			case signal != syscall.SIGTERM && signal != syscall.SIGINT:
-				envoy.signal(signal)
+			case got != syscall.SIGTERM && got != syscall.SIGINT:
+				envoy.signal(got)
 			case s.Run.StayForApp && asked == "":
-				asked = signal.String()
-				s.say("%s: Envoy stays while other processes in the pod use the network", signal)
+				asked = got.String()
+				s.say("%s: Envoy stays while other processes in the pod use the network", got)
 				appGone = appEnds(ctx, os.Getuid())
 			default:
-				s.say("%s: Envoy is told to end", signal)
-				stop(signal.String())
+				s.say("%s: Envoy is told to end", got)
+				stop(got.String())
 			}
 		}
 	}

@@ -212,7 +212,7 @@ func TestQuit(t *testing.T) {
 	} {
 		quit := make(chan struct{}, 1)
 		s := newStatus(&Sidecar{Run: lifecycle.Run{QuitWithApp: test.allowed}}, quit)
-		request := httptest.NewRequest(http.MethodPost, "/quitquitquit", nil)
+		request := httptest.NewRequest(http.MethodPost, "/quitquitquit", http.NoBody)
 		request.RemoteAddr = test.from
 		request = request.WithContext(context.WithValue(request.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.ParseIP(test.to), Port: 15020}))
 		for range 2 { // the second must not wait for anybody

@@ -39,6 +39,8 @@ func TestMain(m *testing.M) {
 type command struct {
 	Run                          lifecycle.Run
 	Folder, EnvoyPath, LastWords string
+	// MemoryGroup is the folder of a control group that it is to be in; empty for none.
+	MemoryGroup string
 }
 
 func superviseInstead(encoded string) int {
@@ -46,6 +48,12 @@ func superviseInstead(encoded string) int {
 	if err := json.Unmarshal([]byte(encoded), &of); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 99
+	}
+	if of.MemoryGroup != "" {
+		if err := enterMemoryGroup(of.MemoryGroup); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 99
+		}
 	}
 	s := &Sidecar{Run: of.Run, Folder: of.Folder, EnvoyPath: of.EnvoyPath, Version: "v1", Stdout: os.Stdout, Stderr: os.Stderr, LastWords: LastWords(of.LastWords)}
 	return s.Supervise(Signals())
@@ -91,6 +99,9 @@ func start(t *testing.T, p *sandbox.Pod, change func(*command)) *process {
 	s.cmd = exec.Command("/proc/self/exe")
 	s.cmd.Env = append(os.Environ(), sidecarEnv+"="+string(encoded))
 	s.cmd.Stderr, s.stderr = writer, reader
+	if s.MemoryGroup != "" {
+		s.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	}
 	if err := p.Start(s.cmd); err != nil {
 		t.Fatal(err)
 	}
