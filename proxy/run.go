@@ -111,6 +111,7 @@ func (s *Sidecar) supervise(signals <-chan os.Signal) (int, error) {
 // empty where nobody did.
 func (s *Sidecar) conduct(ctx context.Context, envoy *envoy, signals <-chan os.Signal, quit <-chan struct{}) (status syscall.WaitStatus, asked string) {
 	var appGone <-chan struct{}
+	staying := false // nobody has told Envoy anything then
 	stop := func(why string) {
 		asked = why
 		envoy.stop(stopTime)
@@ -130,8 +131,8 @@ func (s *Sidecar) conduct(ctx context.Context, envoy *envoy, signals <-chan os.S
 			switch {
 			case got != syscall.SIGTERM && got != syscall.SIGINT:
 				envoy.signal(got)
-			case s.Run.StayForApp && asked == "":
-				asked = got.String()
+			case s.Run.StayForApp && !staying && asked == "":
+				staying = true
 				s.say("%s: Envoy stays while other processes in the pod use the network", got)
 				appGone = appEnds(ctx, os.Getuid())
 			default:

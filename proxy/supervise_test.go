@@ -323,3 +323,54 @@ func TestPartsNeverCome(t *testing.T) {
 		})
 	}
 }
+
+// appIn listens in a pod as an app does, with a user of its own.
+func appIn(t *testing.T, p *sandbox.Pod) net.Listener {
+	t.Helper()
+	listener := p.Listen(t, "tcp", ":8080")
+	file, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := file.Chown(1000, 1000); err != nil {
+		t.Fatal(err)
+	}
+	return listener
+}
+
+// TestEndsWhileItStays: Envoy, that was told nothing yet, can still end of its own, and
+// that is no good end.
+func TestEndsWhileItStays(t *testing.T) {
+	t.Parallel()
+	staying := func(t *testing.T) (*process, net.Listener) {
+		t.Helper()
+		p := sandbox.NewPod(t, "pod")
+		app := appIn(t, p)
+		s := start(t, p, func(c *command) { c.Run.StayForApp = true })
+		s.waitReady(t)
+		_ = s.cmd.Process.Signal(syscall.SIGTERM)
+		eventually(t, "it stays", func() (string, bool) {
+			return "", strings.Contains(s.logged(), "terminated: Envoy stays while other processes in the pod use the network")
+		})
+		return s, app
+	}
+	t.Run("killed", func(t *testing.T) {
+		t.Parallel()
+		s, _ := staying(t)
+		if err := syscall.Kill(s.envoy(t), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if code, words := s.ended(t, 20*time.Second); code != 137 || !strings.HasPrefix(words, "running Envoy: it was ended by signal 9 (killed)") {
+			t.Errorf("exit code %d, last words %q", code, words)
+		}
+	})
+	t.Run("the app ends", func(t *testing.T) {
+		t.Parallel()
+		s, app := staying(t)
+		_ = app.Close()
+		if code, words := s.ended(t, 20*time.Second); code != 0 || words != "" || !strings.Contains(s.logged(), "no other process in the pod uses the network any more") {
+			t.Errorf("exit code %d, last words %q", code, words)
+		}
+	})
+}
