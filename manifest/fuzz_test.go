@@ -38,11 +38,13 @@ func FuzzEdit(f *testing.F) {
 			t.Fatalf("not as it was (%v): %q", err, text)
 		}
 		for _, object := range stream.Objects() {
-			if object.Pod == nil || member(object.Pod.JSON, "spec", "containers").Kind() != '[' || member(object.Pod.JSON, "metadata").Kind() != '{' {
-				continue
-			}
-			if err := object.Pod.Edit([]byte(patch)); err != nil {
-				t.Fatal(err)
+			for _, pod := range object.Pods {
+				if member(pod.JSON, "spec", "containers").Kind() != '[' || member(pod.JSON, "metadata").Kind() != '{' {
+					continue
+				}
+				if err := pod.Edit([]byte(patch)); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		text, err := stream.Text()

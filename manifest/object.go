@@ -25,9 +25,9 @@ type Object struct {
 	Line int
 	// Path of the object in its document: empty, or as "items[2]".
 	Path string
-	// Pod is the pod, or the template of the pods that the object makes; nil for
-	// an object that makes none.
-	Pod *Pod
+	// Pods are the pod, or the templates of the pods that the object makes, in the
+	// order of the text; empty for an object that makes none.
+	Pods []*Pod
 
 	doc     *Document
 	pointer []string
@@ -35,7 +35,7 @@ type Object struct {
 
 // Pod is a pod in an object.
 type Pod struct {
-	// Path of the pod in its document, as "spec.template"; empty for a Pod.
+	// Path of the pod in its document, as "spec.template"; its object's for a Pod.
 	Path string
 	// JSON of the pod: its metadata, its spec.
 	JSON jsontext.Value
@@ -55,6 +55,18 @@ func (o *Object) String() string {
 	}
 	return o.Kind + " " + name
 }
+
+// String names a pod's object for people, and the place in it where it makes several
+// kinds of pods.
+func (p *Pod) String() string {
+	if len(p.object.Pods) == 1 {
+		return p.object.String()
+	}
+	return p.object.String() + " at " + p.Path
+}
+
+// IsTemplate says whether pods are made of it, rather than that it is one.
+func (p *Pod) IsTemplate() bool { return len(p.pointer) > len(p.object.pointer) }
 
 // Place is the file and the line of the object, as "web.yaml:12".
 func (o *Object) Place() string { return o.File + ":" + strconv.Itoa(o.Line) }
@@ -116,55 +128,7 @@ func (d *Document) addObjects(raw jsontext.Value, pointer []string) error {
 		object.Name = meta.GenerateName
 	}
 	d.Objects = append(d.Objects, object)
-	return object.findPod(raw)
-}
-
-// podPaths are where pods are in objects, by kind. A kind that is not here has its
-// pod where most have it, if it has one at all.
-func podPaths(kind string) (paths [][]string, certain bool) {
-	switch kind {
-	case "Pod":
-		return [][]string{{}}, true
-	case "PodTemplate":
-		return [][]string{{"template"}}, true
-	case "CronJob":
-		return [][]string{{"spec", "jobTemplate", "spec", "template"}}, true
-	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job":
-		return [][]string{{"spec", "template"}}, true
-	}
-	return [][]string{{"spec", "template"}, {"spec", "jobTemplate", "spec", "template"}}, false
-}
-
-func (o *Object) findPod(raw jsontext.Value) error {
-	paths, certain := podPaths(o.Kind)
-	for _, path := range paths {
-		pod := member(raw, path...)
-		if pod.Kind() != '{' || (!certain && member(pod, "spec", "containers").Kind() != '[') {
-			continue
-		}
-		pointer := slices.Concat(o.pointer, path)
-		if err := o.doc.checkText(pod, pointer); err != nil {
-			return err
-		}
-		o.Pod = &Pod{Path: fieldPath(pointer), JSON: pod, object: o, pointer: pointer}
-		return nil
-	}
-	return nil
-}
-
-// member is a value in an object; nil where it is not there.
-func member(raw jsontext.Value, path ...string) jsontext.Value {
-	for _, name := range path {
-		if raw.Kind() != '{' {
-			return nil
-		}
-		var members map[string]jsontext.Value
-		if err := json.Unmarshal(raw, &members, jsontext.AllowDuplicateNames(true)); err != nil {
-			return nil
-		}
-		raw = members[name]
-	}
-	return raw
+	return object.findPods(raw)
 }
 
 // checkText finds a label or annotation that is not text, as an unquoted true: the

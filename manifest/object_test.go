@@ -42,8 +42,8 @@ func TestPodPaths(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := "none"
-		if pod := stream.Objects()[0].Pod; pod != nil {
-			got = pod.Path
+		if pods := stream.Objects()[0].Pods; len(pods) > 0 {
+			got = pods[0].Path
 		}
 		if got != test.path {
 			t.Errorf("%s: the pod is at %q, not %q:\n%s", test.kind, got, test.path, test.body)
@@ -110,7 +110,7 @@ spec:
 	if err != nil {
 		t.Fatal(err)
 	}
-	pod := stream.Objects()[0].Pod
+	pod := stream.Objects()[0].Pods[0]
 	for _, test := range []struct{ field, path, place string }{
 		{"metadata.annotations[a.b/c-d]", "spec.template.metadata.annotations[a.b/c-d]", "f:7"},
 		{"spec.containers[0].ports[0].protocol", "spec.template.spec.containers[0].ports[0].protocol", "f:13"},
@@ -150,7 +150,7 @@ func TestEditErrors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := stream.Objects()[0].Pod.Edit([]byte(test.patch)); err != nil {
+		if err := stream.Objects()[0].Pods[0].Edit([]byte(test.patch)); err != nil {
 			t.Fatal(err)
 		}
 		if out, err := stream.Text(); err == nil || !strings.HasPrefix(err.Error(), test.want) {
@@ -162,7 +162,7 @@ func TestEditErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, patch := range []string{"{", `[{"op":"replace","path":"","value":{}}]`, `[{"op":"move","path":"/a","from":"/b"}]`} {
-		if err := stream.Objects()[0].Pod.Edit([]byte(patch)); err == nil || !strings.HasPrefix(err.Error(), "f:1: reading the patch for Pod p") {
+		if err := stream.Objects()[0].Pods[0].Edit([]byte(patch)); err == nil || !strings.HasPrefix(err.Error(), "f:1: reading the patch for Pod p") {
 			t.Errorf("%s was taken: %v", patch, err)
 		}
 	}

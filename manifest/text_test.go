@@ -95,12 +95,11 @@ func edited(t *testing.T, input, patch string) (string, error) {
 	}
 	pods := 0
 	for _, object := range stream.Objects() {
-		if object.Pod == nil {
-			continue
-		}
-		pods++
-		if err := object.Pod.Edit([]byte(patch)); err != nil {
-			t.Fatal(err)
+		for _, pod := range object.Pods {
+			pods++
+			if err := pod.Edit([]byte(patch)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	if pods == 0 {

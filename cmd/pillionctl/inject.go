@@ -20,8 +20,8 @@ func (p *program) injectCommand(invocation string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inject -f FILE",
 		Short: "Print manifests with the sidecar in them",
-		Long: "Print manifests with the sidecar in them, as the webhook would add it: pods, anything\n" +
-			"with a pod template at spec.template, CronJobs, and lists of them. Everything else is\n" +
+		Long: "Print manifests with the sidecar in them, as the webhook would add it: pods, what has\n" +
+			"pod templates (of Kubernetes' own kinds and of others), and lists of them. Everything else is\n" +
 			"printed as it is, and so are the comments, the order and the layout of what is not changed.\n" +
 			"What is done with each pod, and why, is told on standard error.\n\n" +
 			"A pod that is refused leaves nothing printed.\n\n" + exitHelp,
@@ -86,14 +86,14 @@ func (p *program) inject(in *input, format string, diff bool) error {
 
 // tell says on standard error what is done with a pod, and why.
 func (p *program) tell(j *judged) {
-	prefix := fmt.Sprintf("%s: %s: ", j.object.Place(), j.object)
+	prefix := fmt.Sprintf("%s: %s: ", j.object.Place(), j.found)
 	r := j.result
 	line := fmt.Sprintf("%s %s", r.Decision.Verdict, r.Decision.Reason)
 	switch r.Decision.Verdict {
 	case injector.Refuse:
 		fmt.Fprintf(p.errors, "%s%s\n", prefix, line)
 		for _, err := range r.Errors {
-			path, place := j.object.Pod.Field(err.Field)
+			path, place := j.found.Field(err.Field)
 			fmt.Fprintf(p.errors, "  %s: %s: %s\n", place, path, err.ErrorBody())
 		}
 	case injector.Skip:

@@ -18,9 +18,10 @@ import (
 	"github.com/pillion-mesh/pillion/nearest"
 )
 
-// judged is an object with a pod, and what the injector says about it.
+// judged is a pod in an object, and what the injector says about it.
 type judged struct {
 	object    *manifest.Object
+	found     *manifest.Pod
 	pod       *injector.Pod
 	namespace injector.Namespace
 	result    injector.Result
@@ -33,42 +34,41 @@ func (p *program) judge(l *loaded, i *input) ([]judged, error) {
 	var all []judged
 	for _, stream := range l.streams {
 		for _, object := range stream.Objects() {
-			if object.Pod == nil {
-				continue
+			for _, found := range object.Pods {
+				j, err := p.judgeOne(l, i, object, found)
+				if err != nil {
+					return nil, findings{err}
+				}
+				all = append(all, j)
 			}
-			j, err := p.judgeOne(l, i, object)
-			if err != nil {
-				return nil, findings{err}
-			}
-			all = append(all, j)
 		}
 	}
 	return all, nil
 }
 
-func (p *program) judgeOne(l *loaded, i *input, object *manifest.Object) (judged, error) {
-	pod, err := injector.DecodePod(object.Pod.JSON)
+func (p *program) judgeOne(l *loaded, i *input, object *manifest.Object, found *manifest.Pod) (judged, error) {
+	pod, err := injector.DecodePod(found.JSON)
 	if err != nil {
-		return judged{}, wrongType(object, err)
+		return judged{}, wrongType(object, found, err)
 	}
-	if object.Pod.Path != "" && len(pod.Metadata.OwnerReferences) == 0 {
+	if found.IsTemplate() && len(pod.Metadata.OwnerReferences) == 0 {
 		// A pod that a controller makes says whose it is; a template does not yet.
 		pod.Metadata.OwnerReferences = []injector.OwnerReference{{Kind: object.Kind, Name: object.Name, Controller: true}}
 	}
-	j := judged{object: object, pod: pod, namespace: l.namespaceOf(object, i), hints: hints(l.config, object, pod)}
+	j := judged{object: object, found: found, pod: pod, namespace: l.namespaceOf(object, i), hints: hints(l.config, object, found, pod)}
 	j.result = l.injector.Inject(injector.Request{Pod: pod, Namespace: j.namespace, Now: p.now})
 	patch, err := injector.AppendPatch(nil, j.result.Patch)
 	if err != nil {
-		return judged{}, fmt.Errorf("%s: %s: %w", object.Place(), object, err)
+		return judged{}, fmt.Errorf("%s: %s: %w", object.Place(), found, err)
 	}
-	return j, object.Pod.Edit(patch)
+	return j, found.Edit(patch)
 }
 
 // wrongType says where a pod has a value of another type than pods have there.
-func wrongType(object *manifest.Object, err error) error {
+func wrongType(object *manifest.Object, found *manifest.Pod, err error) error {
 	wrong := (*json.SemanticError)(nil)
 	if !errors.As(err, &wrong) {
-		return fmt.Errorf("%s: %s: %w", object.Place(), object, err)
+		return fmt.Errorf("%s: %s: %w", object.Place(), found, err)
 	}
 	var path *field.Path
 	for name := range wrong.JSONPointer.Tokens() {
@@ -78,7 +78,7 @@ func wrongType(object *manifest.Object, err error) error {
 			path = path.Child(name)
 		}
 	}
-	full, place := object.Pod.Field(path.String())
+	full, place := found.Field(path.String())
 	return fmt.Errorf("%s: %s: %s: has the wrong type, %s; `kubectl explain` tells the right one", place, object, full, kindOf(wrong.JSONKind))
 }
 
@@ -98,17 +98,17 @@ func kindOf(kind jsontext.Kind) string {
 }
 
 // hints finds what an owner wrote in the wrong place, or nearly right.
-func hints(config *v1alpha1.InjectorConfig, object *manifest.Object, pod *injector.Pod) []string {
+func hints(config *v1alpha1.InjectorConfig, object *manifest.Object, found *manifest.Pod, pod *injector.Pod) []string {
 	var hints []string
 	label := config.OptIn.Label
 	_, labelled := pod.Metadata.Labels[label]
-	if object.Pod.Path != "" {
+	if found.IsTemplate() {
 		if _, above := object.Labels[label]; above && !labelled {
-			hints = append(hints, fmt.Sprintf("label %s is in metadata.labels of the %s, where it has no effect; move it to %s.metadata.labels", label, object.Kind, object.Pod.Path))
+			hints = append(hints, fmt.Sprintf("label %s is in metadata.labels of the %s, where it has no effect; move it to %s.metadata.labels", label, object.Kind, found.Path))
 		}
 		for _, key := range slices.Sorted(maps.Keys(object.Annotations)) {
 			if strings.HasPrefix(key, injector.AnnotationPrefix) {
-				hints = append(hints, fmt.Sprintf("annotation %s is in metadata.annotations of the %s, where it has no effect; move it to %s.metadata.annotations", key, object.Kind, object.Pod.Path))
+				hints = append(hints, fmt.Sprintf("annotation %s is in metadata.annotations of the %s, where it has no effect; move it to %s.metadata.annotations", key, object.Kind, found.Path))
 			}
 		}
 	}

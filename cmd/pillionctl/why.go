@@ -46,7 +46,7 @@ func (p *program) why(in *input, format string) error {
 		return err
 	}
 	if len(pods) == 0 {
-		return findings{fmt.Errorf("no pod was found in %s: what counts is a Pod, a CronJob, and whatever has a pod template at spec.template", strings.Join(in.files, ", "))}
+		return findings{fmt.Errorf("no pod was found in %s: what counts is a Pod, and whatever has a pod template: a field named template (or workerTemplate and the like) with spec.containers", strings.Join(in.files, ", "))}
 	}
 	refused := 0
 	accounts := make([]account, 0, len(pods))
@@ -145,7 +145,7 @@ type changeLine struct {
 func explain(j *judged) account {
 	r, o := j.result, j.object
 	a := account{
-		File: o.File, Line: o.Line, Kind: o.Kind, Name: o.Name, Namespace: j.namespace.Name, Path: o.Pod.Path,
+		File: o.File, Line: o.Line, Kind: o.Kind, Name: o.Name, Namespace: j.namespace.Name, Path: j.found.Path,
 		Verdict: string(r.Decision.Verdict), Code: r.Decision.Reason.Code, Reason: r.Decision.Reason.Name,
 		Message: r.Message, Meaning: r.Decision.Reason.Meaning, Remedy: r.Decision.Reason.Remedy, Hints: j.hints,
 	}
@@ -153,7 +153,7 @@ func explain(j *judged) account {
 		a.Hints = append(a.Hints, fmt.Sprintf("the labels of namespace %s are not known and taken as opted in; give its manifest as well, or --namespace-labels", j.namespace.Name))
 	}
 	for _, err := range r.Errors {
-		path, place := o.Pod.Field(err.Field)
+		path, place := j.found.Field(err.Field)
 		a.Errors = append(a.Errors, errorLine{place, path, err.ErrorBody()})
 	}
 	for _, w := range r.Warnings {

@@ -28,7 +28,8 @@ func (p *program) printAccounts(accounts []account) error {
 
 func (p *program) account(out *bytes.Buffer, a *account) error {
 	fmt.Fprintf(out, "%s\n", p.paint("1", fmt.Sprintf("%s %s/%s", a.Kind, a.Namespace, cmp.Or(a.Name, "(no name)"))))
-	fmt.Fprintf(out, "%s:%d\n\n", a.File, a.Line)
+	fmt.Fprintln(out, strings.TrimSuffix(fmt.Sprintf("%s:%d, %s", a.File, a.Line, a.Path), ", "))
+	fmt.Fprintln(out)
 	fmt.Fprintf(out, "%s %s %s\n  %s\n", p.paint(verdictColor(a.Verdict), a.Verdict), a.Code, a.Reason, a.Meaning)
 	if len(a.Errors) == 0 {
 		fmt.Fprintf(out, "  Here: %s\n", sentence(a.Message))
