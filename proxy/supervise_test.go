@@ -96,7 +96,12 @@ func start(t *testing.T, p *sandbox.Pod, change func(*command)) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.cmd = exec.Command("/proc/self/exe")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A container runtime may start it with fewer files than it may have.
+	s.cmd = exec.Command("/bin/sh", "-c", `ulimit -S -n 1234 && exec "$0"`, self)
 	s.cmd.Env = append(os.Environ(), sidecarEnv+"="+string(encoded))
 	s.cmd.Stderr, s.stderr = writer, reader
 	if s.MemoryGroup != "" {

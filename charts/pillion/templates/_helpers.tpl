@@ -69,3 +69,12 @@ the configuration says what the selectors do.
 {{- end -}}
 {{- toYaml $config -}}
 {{- end }}
+
+{{/* What neither the schema nor Kubernetes refuses, though it cannot work. */}}
+{{- define "pillion.validate" -}}
+{{- with .Values.webhook -}}
+{{- if eq (int .port) (int .statusPort) -}}
+{{- fail (printf "webhook.port and webhook.statusPort are both %d, and the webhook cannot listen twice on one port: give one of them another" (int .port)) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
