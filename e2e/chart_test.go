@@ -157,6 +157,8 @@ func TestChartRefusesWrongValues(t *testing.T) {
 		{"out of range", "webhook: {timeoutSeconds: 31}", "at '/webhook/timeoutSeconds': maximum"},
 		{"no replica", "webhook: {replicas: 0}", "at '/webhook/replicas': minimum"},
 		{"not in the set", "webhook: {image: {pullPolicy: Sometimes}}", "at '/webhook/image/pullPolicy': value must be one of"},
+		{"one port for both", "webhook: {port: 9000, statusPort: 9000}", "webhook.port and webhook.statusPort are both 9000, and the webhook cannot listen twice on one port: give one of them another"},
+		{"one port by default", "webhook: {port: 8080}", "are both 8080"},
 		{"erased", "webhook: {port: null}", "at '/webhook': missing property 'port'"},
 		{"regular expression as a namespace", `injector: {excludedNamespaces: ["a|b"]}`, "at '/injector/excludedNamespaces/0'"},
 		{"quote in a namespace", `injector: {excludedNamespaces: ["a'*"]}`, "at '/injector/excludedNamespaces/0'"},
