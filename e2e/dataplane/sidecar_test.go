@@ -183,11 +183,12 @@ func TestAdminSocketIsGone(t *testing.T) {
 	if err := os.Remove(filepath.Join(r.Volumes[injector.RunVolume], "admin.sock")); err != nil {
 		t.Fatal(err)
 	}
-	code, body := status(t, p, p, http.MethodGet, "/readyz")
-	if code != http.StatusServiceUnavailable || !strings.Contains(body, "the admin interface of Envoy does not answer") {
-		t.Errorf("/readyz: HTTP %d %s", code, body)
-	}
-	code, body = status(t, p, p, http.MethodGet, "/metrics")
+	// An answer may be some moments old.
+	eventually(t, "/readyz says so", 5*time.Second, func() bool {
+		code, body := status(t, p, p, http.MethodGet, "/readyz")
+		return code == http.StatusServiceUnavailable && strings.Contains(body, "the admin interface of Envoy does not answer")
+	})
+	code, body := status(t, p, p, http.MethodGet, "/metrics")
 	if code != http.StatusOK || !strings.Contains(body, "pillion_proxy_envoy_scrape_failed 1") || !strings.Contains(body, "pillion_proxy_ready 0") {
 		t.Errorf("/metrics: HTTP %d %s", code, body)
 	}
