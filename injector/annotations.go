@@ -43,7 +43,8 @@ func Annotations() []Annotation {
 		{"mode", "auto, native or classic", "sidecar.mode",
 			"Which kind of container Envoy runs in.", "native", parseMode},
 		{"service", "name", "service",
-			"The service that the pod belongs to, instead of its app.kubernetes.io/name or app label.", "checkout", parseService},
+			"The service that the pod belongs to, instead of its app.kubernetes.io/name or app label, or its workload's name " +
+				"(for a Job named as a CronJob names it, report-29742960, the part before the minutes).", "checkout", parseService},
 		{"reserved-inbound-ports", "list of ports and ranges, 1000 at most", "redirect.inbound.reservedPorts",
 			"Ports of the pod that bypass Envoy, added to the reserved ones; !PORT takes a reserved one back.", "9042,7000-7010,!3306", parseReservedInbound},
 		{"reserved-outbound-ports", "list of ports and ranges, 1000 at most", "redirect.outbound.reservedPorts",
