@@ -6,15 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	goruntime "runtime"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -29,28 +24,34 @@ type Webhook struct {
 	// StatusURL is where it serves /readyz, /healthz and /metrics.
 	StatusURL string
 
-	command *exec.Cmd
-	exited  chan error
+	process *process
 }
 
 // Ports returns values that put the webhook and its Service on free ports of the
 // loopback: processes share their ports, pods do not.
 func Ports() (map[string]any, error) {
-	var ports [2]int
+	ports, err := freePorts()
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"port": ports[0], "statusPort": ports[1], "service": map[string]any{"port": ports[0]}}, nil
+}
+
+func freePorts() (ports [2]int, err error) {
 	var held [2]net.Listener // until both are known, so that they differ
 	for i := range ports {
 		listener, err := net.Listen("tcp", "localhost:0")
 		if err != nil {
-			return nil, fmt.Errorf("looking for a free port: %w", err)
+			return ports, fmt.Errorf("looking for a free port: %w", err)
 		}
 		held[i], ports[i] = listener, listener.Addr().(*net.TCPAddr).Port
 	}
 	for _, listener := range held {
 		if err := listener.Close(); err != nil {
-			return nil, fmt.Errorf("letting a free port go: %w", err)
+			return ports, fmt.Errorf("letting a free port go: %w", err)
 		}
 	}
-	return map[string]any{"port": ports[0], "statusPort": ports[1], "service": map[string]any{"port": ports[0]}}, nil
+	return ports, nil
 }
 
 // StartWebhook runs program with the arguments of the release's Deployment and
@@ -77,39 +78,58 @@ func (r *Release) StartWebhook(ctx context.Context, program, folder string, log 
 	if err := writeVolumes(folder, mounted); err != nil {
 		return nil, err
 	}
-	w := &Webhook{CA: certificate, StatusURL: statusURL(container), exited: make(chan error, 1)}
-	// It goes on until Stop, which also a caller that was interrupted calls.
-	w.command = exec.CommandContext(context.WithoutCancel(ctx), program, r.arguments(container, folder)...)
-	w.command.Stdout, w.command.Stderr = log, log
-	// A test that is killed calls no Stop, so the kernel has to.
-	w.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error, 1)
-	go func() {
-		// The kernel takes the end of the thread that started a program for the
-		// parent's end: hold it.
-		goruntime.LockOSThread()
-		err := w.command.Start()
-		started <- err
-		if err == nil {
-			w.exited <- w.command.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
+	w := &Webhook{CA: certificate, StatusURL: statusURL(container)}
+	if w.process, err = startProcess(ctx, log, program, r.arguments(container, folder)...); err != nil {
 		return nil, fmt.Errorf("starting the webhook: %w", err)
 	}
-	if err := w.waitReady(ctx); err != nil {
+	if err := w.process.waitReady(ctx, w.StatusURL); err != nil {
 		return nil, errors.Join(err, w.Stop())
 	}
 	return w, nil
 }
 
+// Replica is one of several.
+type Replica struct {
+	// Address and StatusURL are where it listens, and where it serves /readyz.
+	Address, StatusURL string
+
+	process *process
+}
+
+// StartReplica runs program with the arguments of the release's Deployment, on free
+// ports of the loopback, beside others. It does not wait: what the Deployment
+// mounts is in folder sooner or later.
+func (r *Release) StartReplica(ctx context.Context, program, folder string, log io.Writer) (*Replica, error) {
+	container, _, err := r.container()
+	if err != nil {
+		return nil, err
+	}
+	ports, err := freePorts()
+	if err != nil {
+		return nil, err
+	}
+	arguments := append(r.arguments(container, folder), "--host=localhost",
+		"--port="+strconv.Itoa(ports[0]), "--status-port="+strconv.Itoa(ports[1]))
+	p, err := startProcess(ctx, log, program, arguments...)
+	if err != nil {
+		return nil, fmt.Errorf("starting a replica: %w", err)
+	}
+	return &Replica{net.JoinHostPort("localhost", strconv.Itoa(ports[0])), "http://localhost:" + strconv.Itoa(ports[1]), p}, nil
+}
+
+// Stop ends the replica as kubelet does, and waits for it.
+func (r *Replica) Stop() error { return r.process.stop() }
+
+// Signal sends it a signal.
+func (r *Replica) Signal(signal os.Signal) error { return r.process.command.Process.Signal(signal) }
+
+// PID is its process id.
+func (r *Replica) PID() int { return r.process.command.Process.Pid }
+
 // Stop ends the process as kubelet does, and waits for it.
 func (w *Webhook) Stop() error {
-	if err := w.command.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := w.process.stop(); err != nil {
 		return fmt.Errorf("stopping the webhook: %w", err)
-	}
-	if err := <-w.exited; err != nil {
-		return fmt.Errorf("the webhook ended: %w", err)
 	}
 	return nil
 }
@@ -178,38 +198,4 @@ func statusURL(container corev1.Container) string {
 		}
 	}
 	return ""
-}
-
-// waitReady asks as kubelet would, until the answer is 200 or the process ends.
-func (w *Webhook) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if ready(ctx, w.StatusURL+"/readyz") {
-			return nil
-		}
-		select {
-		case err := <-w.exited:
-			w.exited <- err
-			return errors.New("the webhook ended before it was ready; see its log")
-		case <-ctx.Done():
-			return fmt.Errorf("the webhook was not ready in time: %w", context.Cause(ctx))
-		case <-tick.C:
-		}
-	}
-}
-
-func ready(ctx context.Context, url string) bool {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return false
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return false
-	}
-	defer response.Body.Close()
-	return response.StatusCode == http.StatusOK
 }

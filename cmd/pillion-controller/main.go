@@ -1,0 +1,143 @@
+// Pillion-controller keeps the webhook's certificates: a CA and a serving
+// certificate in one Secret, and the CA in the caBundle of the release's webhook
+// configurations. Any number can run; one of them leads.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/pillion-mesh/pillion/controller"
+	"github.com/pillion-mesh/pillion/controller/certificates"
+	"github.com/pillion-mesh/pillion/injector"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	status := run(ctx, os.Args[1:], os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// settings are what the command line says.
+type settings struct {
+	controller.Options
+	kubeconfig string
+	level      slog.Level
+}
+
+// run is the program; it returns the exit status: 2 for a command line that
+// cannot be used, 1 for any other error.
+func run(ctx context.Context, args []string, stderr io.Writer) int {
+	s, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintln(stderr, "pillion-controller:", err)
+		return 2
+	}
+	s.Log = slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: s.level}))
+	logger := logr.FromSlogHandler(s.Log.Handler())
+	ctrllog.SetLogger(logger)
+	klog.SetLogger(logger)
+	s.Log.Info("pillion-controller", "version", injector.Version)
+	if err := work(ctx, s); err != nil {
+		s.Log.Error("exit", "error", err)
+		return 1
+	}
+	return 0
+}
+
+func work(ctx context.Context, s *settings) error {
+	config, err := clientcmd.BuildConfigFromFlags("", s.kubeconfig)
+	if err != nil {
+		return fmt.Errorf("finding the API server (in a pod, or by --kubeconfig): %w", err)
+	}
+	c, err := controller.New(config, s.Options)
+	if err != nil {
+		return err
+	}
+	return c.Run(ctx)
+}
+
+// parse reads the command line.
+func parse(args []string, stderr io.Writer) (*settings, error) {
+	var (
+		s          settings
+		host       string
+		statusPort int
+	)
+	flags := flag.NewFlagSet("pillion-controller", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&s.Namespace, "namespace", "", "`namespace` of the release (required)")
+	flags.StringVar(&s.Secret, "secret", "", "`name` of the Secret that holds the certificates; made where it is missing (required)")
+	flags.StringVar(&s.Service, "service", "", "`name` of the webhook's Service; the serving certificate is for NAME.NAMESPACE.svc (required)")
+	flags.StringVar(&s.WebhookConfiguration, "webhook-configuration", "", "`name` of the MutatingWebhookConfiguration and of the ValidatingWebhookConfiguration whose caBundle is kept (required)")
+	flags.StringVar(&s.Lease, "lease", "", "`name` of the Lease by which one controller of several leads (required)")
+	flags.DurationVar(&s.Policy.CALifetime, "ca-lifetime", 365*24*time.Hour, "`time` that a CA is valid; a new one is made after two thirds of it")
+	flags.DurationVar(&s.Policy.ServingLifetime, "certificate-lifetime", 30*24*time.Hour, "`time` that a serving certificate is valid; a new one is made after two thirds of it")
+	flags.DurationVar(&s.Policy.Settle, "settle", time.Minute, "`time` that a new CA is trusted before it signs")
+	flags.StringVar(&s.kubeconfig, "kubeconfig", "", "`file` with the API server's address and a user (default: those of the pod's ServiceAccount)")
+	flags.StringVar(&host, "host", "", "`address` to listen on (default: all)")
+	flags.IntVar(&statusPort, "status-port", 8080, "`port` of /healthz, /readyz and /metrics, HTTP")
+	flags.TextVar(&s.level, "log-level", slog.LevelInfo, "least `level` to log: debug, info, warn or error")
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	if statusPort < 0 || statusPort > 65535 {
+		return nil, fmt.Errorf("--status-port is %d; accepted is a port, or 0 for any that is free", statusPort)
+	}
+	s.StatusAddress = net.JoinHostPort(host, strconv.Itoa(statusPort))
+	return &s, check(flags, &s.Options)
+}
+
+// check says what no flag's own type says.
+func check(flags *flag.FlagSet, o *controller.Options) error {
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q; there are only flags, see --help", flags.Arg(0))
+	}
+	for _, required := range []struct{ flag, value string }{
+		{"namespace", o.Namespace}, {"secret", o.Secret}, {"service", o.Service},
+		{"webhook-configuration", o.WebhookConfiguration}, {"lease", o.Lease},
+	} {
+		if required.value == "" {
+			return fmt.Errorf("--%s is required", required.flag)
+		}
+		if problems := validation.IsDNS1123Subdomain(required.value); len(problems) > 0 {
+			return fmt.Errorf("--%s is %q; %s", required.flag, required.value, problems[0])
+		}
+	}
+	return checkPolicy(&o.Policy)
+}
+
+// checkPolicy keeps every renewal ahead of an expiry.
+func checkPolicy(p *certificates.Policy) error {
+	const least = 10 * time.Second
+	switch {
+	case p.ServingLifetime < least:
+		return fmt.Errorf("--certificate-lifetime is %s; accepted is %s or more", p.ServingLifetime, least)
+	case p.CALifetime < 2*p.ServingLifetime:
+		return fmt.Errorf("--ca-lifetime is %s; accepted is twice --certificate-lifetime (%s) or more", p.CALifetime, p.ServingLifetime)
+	case p.Settle < 0 || p.Settle > p.ServingLifetime/6:
+		return fmt.Errorf("--settle is %s; accepted is up to a sixth of --certificate-lifetime (%s)", p.Settle, p.ServingLifetime/6)
+	default:
+		return nil
+	}
+}
