@@ -168,6 +168,13 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
+// isReady says whether a replica gets connections.
+func (b *balancer) isReady(r *backend) bool {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.backends[r]
+}
+
 // ready is how many replicas get connections.
 func (b *balancer) ready() int {
 	b.mutex.Lock()

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -235,7 +234,7 @@ func (s *system) writeBundle(t *testing.T, bundle []byte) {
 func TestFiveControllersAtOnce(t *testing.T) {
 	s := newSystem(t, nil)
 	rounds := 5
-	if os.Getenv("PILLION_SOAK") != "" {
+	if soak() {
 		rounds = 50
 	}
 	for round := range rounds {
