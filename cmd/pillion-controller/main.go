@@ -30,9 +30,9 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	status := run(ctx, os.Args[1:], os.Stderr)
-	stop()
-	os.Exit(status)
+	// A second signal ends it at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stderr))
 }
 
 // settings are what the command line says.

@@ -23,9 +23,9 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	status := run(ctx, os.Args[1:], os.Stderr)
-	stop()
-	os.Exit(status)
+	// A second signal ends it at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stderr))
 }
 
 // run is the program; it returns the exit status: 2 for a command line that
