@@ -36,9 +36,9 @@ type verdict interface {
 	// count counts it, and tells the outcome that the request's duration is counted
 	// under.
 	count(m *Metrics, request *reviewRequest) (outcome string)
-	// level and line are how it is logged.
+	// level and line are how it is logged; line adds to the attributes given.
 	level() slog.Level
-	line(request *reviewRequest) (message string, attributes []slog.Attr)
+	line(request *reviewRequest, to []slog.Attr) (message string, attributes []slog.Attr)
 }
 
 // failure is why a request gets an HTTP error instead of a decision.

@@ -184,7 +184,8 @@ func (h *Handler) record(ctx context.Context, a *answer, took time.Duration) {
 	if !h.log.Enabled(ctx, level) {
 		return
 	}
-	message, attributes := a.verdict.line(a.request)
+	const usualAttributes = 10
+	message, attributes := a.verdict.line(a.request, make([]slog.Attr, 0, usualAttributes))
 	h.log.LogAttrs(ctx, level, message, append(attributes,
 		slog.String("namespace", clip(a.request.Namespace)), slog.String("uid", a.request.UID),
 		slog.Bool("dryRun", a.request.DryRun), slog.Duration("took", took))...)

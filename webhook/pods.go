@@ -102,10 +102,10 @@ func (v *podVerdict) level() slog.Level {
 	return slog.LevelInfo
 }
 
-func (v *podVerdict) line(request *reviewRequest) (message string, attributes []slog.Attr) {
-	return "admission", []slog.Attr{
+func (v *podVerdict) line(request *reviewRequest, to []slog.Attr) (message string, attributes []slog.Attr) {
+	return "admission", append(to,
 		slog.String("verdict", string(v.Decision.Verdict)), slog.String("reason", v.Decision.Reason.String()),
 		slog.String("pod", clip(request.shownName())),
 		slog.Int("operations", len(v.Patch)), slog.Int("warnings", len(v.Warnings)),
-	}
+	)
 }

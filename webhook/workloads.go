@@ -113,8 +113,8 @@ func (v *workloadVerdict) level() slog.Level {
 	return slog.LevelInfo
 }
 
-func (v *workloadVerdict) line(request *reviewRequest) (message string, attributes []slog.Attr) {
-	return "workload review", []slog.Attr{
+func (v *workloadVerdict) line(request *reviewRequest, to []slog.Attr) (message string, attributes []slog.Attr) {
+	return "workload review", append(to,
 		slog.String("kind", v.kind), slog.String("name", clip(request.shownName())), slog.Int("warnings", len(v.warnings)),
-	}
+	)
 }
