@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -26,6 +27,8 @@ const injectedCase = "injected"
 // reviewCase is one review and what our handler answers.
 type reviewCase struct {
 	name string
+	// path is /mutate where it is empty.
+	path string
 	// review is the body of the request, and pod the object in it.
 	review, pod []byte
 	// patch is our answer's, nil for a pod that is left alone.
@@ -130,7 +133,7 @@ func (c *reviewCase) patched(tb testing.TB) []byte {
 // built by hand, so that little but the handler is measured.
 func (c *reviewCase) request() *http.Request {
 	return &http.Request{
-		Method: http.MethodPost, URL: &url.URL{Path: "/mutate", RawQuery: "timeout=5s"}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Method: http.MethodPost, URL: &url.URL{Path: cmp.Or(c.path, "/mutate"), RawQuery: "timeout=5s"}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}},
 		Body:   io.NopCloser(bytes.NewReader(c.review)), ContentLength: int64(len(c.review)),
 	}

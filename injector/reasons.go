@@ -85,7 +85,8 @@ var (
 		"The pod has more distinct probe ports than there are ports to stand for them.", "Set lifecycle.probes to ThroughEnvoy for the namespace."}
 )
 
-// What an owner is warned of.
+// What an owner is warned of. From PIL063 on it is about a workload, before it makes
+// any pod.
 var (
 	ReasonUnknownAnnotation = Reason{"PIL050", "UnknownAnnotation", KindWarning,
 		"The pod has a pillion.dev/ annotation that Pillion does not know.", "Correct its name or remove it."}
@@ -94,7 +95,8 @@ var (
 	ReasonInitNetwork = Reason{"PIL052", "InitNetwork", KindWarning,
 		"In classic mode an init container that keeps running or comes after pillion-init has no network until Envoy is up.", "Use native mode."}
 	ReasonGracePeriodRaised = Reason{"PIL053", "GracePeriodRaised", KindWarning,
-		"terminationGracePeriodSeconds was raised to hold the shutdown schedule.", "Set it to at least the value named."}
+		"terminationGracePeriodSeconds was raised to hold the shutdown schedule.",
+		"Nothing needs to be done if that is fine; the annotations pillion.dev/pre-drain-delay and drain-time give another schedule, and a container with a preStop hook of its own has no time added."}
 	ReasonGracePeriodShort = Reason{"PIL054", "GracePeriodShort", KindWarning,
 		"terminationGracePeriodSeconds cannot hold the shutdown schedule, so requests will be lost.", "Raise it to the value named."}
 	ReasonReservedPortExpired = Reason{"PIL055", "ReservedPortExpired", KindWarning,
@@ -113,6 +115,19 @@ var (
 		"The pod's sidecar was made by another version or configuration and was left as it is.", "Recreate the pod from its original manifest."}
 	ReasonNoPreStop = Reason{"PIL062", "NoPreStop", KindWarning,
 		"An app container without a preStop hook ends while clients still come.", "Give it a preStop hook that outlasts the shutdown schedule."}
+	ReasonLabelMisplaced = Reason{"PIL063", "LabelMisplaced", KindWarning,
+		"The opt-in label is on the workload or among annotations, where it has no effect.", "Move it to the labels of the pod template."}
+	ReasonAnnotationMisplaced = Reason{"PIL064", "AnnotationMisplaced", KindWarning,
+		"A pillion.dev/ annotation is on the workload, where it has no effect.", "Move it to the annotations of the pod template."}
+	ReasonLabelNameTypo = Reason{"PIL065", "LabelNameTypo", KindWarning,
+		"A label of the pod template has nearly the opt-in label's name, which does not count.", "Correct its name."}
+	ReasonPodsRefused = Reason{"PIL066", "PodsRefused", KindWarning,
+		"The workload was accepted, and its pods will be refused.", "Correct what the warning names."}
+	ReasonNoSidecar = Reason{"PIL067", "NoSidecar", KindWarning,
+		"The workload's pods opted in, and something else keeps them from getting a sidecar.", "Change what the warning names, or remove the opt-in label."}
+	ReasonPodChanged = Reason{"PIL068", "PodChanged", KindWarning,
+		"Injection changes something in the workload's pods outside of the sidecar's containers.",
+		"Nothing needs to be done if that is fine; it is what the sidecar needs."}
 )
 
 // Why a request got no verdict about a pod.
@@ -139,7 +154,8 @@ func Reasons() []Reason {
 		ReasonAnnotationNotAllowed, ReasonNoSpace,
 		ReasonUnknownAnnotation, ReasonLabelTypo, ReasonInitNetwork, ReasonGracePeriodRaised, ReasonGracePeriodShort,
 		ReasonReservedPortExpired, ReasonUDPPort, ReasonPodSecurity, ReasonResourcesAdjusted, ReasonClassicJob,
-		ReasonStatusForged, ReasonOtherVersion, ReasonNoPreStop,
+		ReasonStatusForged, ReasonOtherVersion, ReasonNoPreStop, ReasonLabelMisplaced, ReasonAnnotationMisplaced,
+		ReasonLabelNameTypo, ReasonPodsRefused, ReasonNoSidecar, ReasonPodChanged,
 		ReasonBadReview, ReasonOverload, ReasonInternal, ReasonSelfCheck, ReasonNoConfig,
 	}
 }

@@ -99,9 +99,11 @@ func refusingLevel(namespaceLabels map[string]string) string {
 // what a person has to act on, then what they may want to know.
 func rank(warnings []Warning) {
 	order := [...]Reason{
-		ReasonLabelTypo, ReasonUnknownAnnotation, ReasonPodSecurity, ReasonGracePeriodShort,
+		ReasonPodsRefused, ReasonLabelMisplaced, ReasonLabelNameTypo, ReasonLabelTypo, ReasonNoSidecar,
+		ReasonAnnotationMisplaced, ReasonUnknownAnnotation, ReasonPodSecurity, ReasonGracePeriodShort,
 		ReasonNoPreStop, ReasonClassicJob, ReasonInitNetwork, ReasonOtherVersion, ReasonStatusForged,
 		ReasonResourcesAdjusted, ReasonReservedPortExpired, ReasonUDPPort, ReasonGracePeriodRaised,
+		ReasonPodChanged,
 	}
 	slices.SortStableFunc(warnings, func(a, b Warning) int {
 		return cmp.Compare(slices.Index(order[:], a.Reason), slices.Index(order[:], b.Reason))

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -21,13 +22,23 @@ const (
 )
 
 // answer is what is said about one request. There is either a failure or a
-// decision about request.
+// verdict about request.
 type answer struct {
 	request *reviewRequest
-	result  injector.Result
-	// patch is result.Patch as JSON.
-	patch   []byte
+	verdict verdict
 	failure *failure
+}
+
+// verdict is what is said about the object of a request.
+type verdict interface {
+	// response to the request, but for its UID.
+	response(request *reviewRequest) reviewResponse
+	// count counts it, and tells the outcome that the request's duration is counted
+	// under.
+	count(m *Metrics, request *reviewRequest) (outcome string)
+	// level and line are how it is logged; line adds to the attributes given.
+	level() slog.Level
+	line(request *reviewRequest, to []slog.Attr) (message string, attributes []slog.Attr)
 }
 
 // failure is why a request gets an HTTP error instead of a decision.
@@ -100,20 +111,10 @@ type cause struct {
 	Field   string `json:"field"`
 }
 
-// review is the response's JSON for a decision.
+// review is the response's JSON for a verdict.
 func (a *answer) review() ([]byte, error) {
-	response := reviewResponse{
-		UID:              a.request.UID,
-		Allowed:          a.result.Decision.Verdict != injector.Refuse,
-		Warnings:         fitWarnings(a.result.Warnings),
-		AuditAnnotations: auditOf(a.result.Decision),
-	}
-	if len(a.patch) > 0 {
-		response.PatchType, response.Patch = "JSONPatch", a.patch
-	}
-	if !response.Allowed {
-		response.Status = refusalOf(a)
-	}
+	response := a.verdict.response(a.request)
+	response.UID = a.request.UID
 	encoded, err := json.Marshal(&reviewAnswer{reviewAPIVersion, reviewKind, response})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the response to request %q: %w", a.request.UID, err)
@@ -133,13 +134,13 @@ func auditOf(decision injector.Decision) auditAnnotations {
 
 // refusalOf says all of an owner's mistakes at once, as validation in
 // kube-apiserver does.
-func refusalOf(a *answer) *refusal {
-	spelled := a.result.Errors[:min(len(a.result.Errors), maxCauses)]
-	details := refusalDetails{Name: a.request.Name, Kind: "pods"}
+func refusalOf(request *reviewRequest, result *injector.Result) *refusal {
+	spelled := result.Errors[:min(len(result.Errors), maxCauses)]
+	details := refusalDetails{Name: request.Name, Kind: "pods"}
 	var message strings.Builder
-	message.WriteString(a.result.Decision.Reason.String() + ": ")
+	message.WriteString(result.Decision.Reason.String() + ": ")
 	if len(spelled) == 0 {
-		message.WriteString(a.result.Message)
+		message.WriteString(result.Message)
 	}
 	for n, err := range spelled {
 		if n > 0 {
@@ -148,7 +149,7 @@ func refusalOf(a *answer) *refusal {
 		message.WriteString(err.Error())
 		details.Causes = append(details.Causes, cause{string(err.Type), err.ErrorBody(), err.Field})
 	}
-	if more := len(a.result.Errors) - len(spelled); more > 0 {
+	if more := len(result.Errors) - len(spelled); more > 0 {
 		message.WriteString("; and " + strconv.Itoa(more) + " more")
 	}
 	return &refusal{

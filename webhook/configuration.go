@@ -14,10 +14,11 @@ type Configuration struct {
 	current atomic.Pointer[loaded]
 }
 
-// loaded is what requests are answered from: an Injector's method, or in tests
-// another function.
+// loaded is what requests are answered from: an Injector's methods, or in tests
+// other functions.
 type loaded struct {
 	inject func(injector.Request) injector.Result
+	review func(*injector.Workload) []injector.Warning
 	hash   string
 }
 
@@ -32,7 +33,7 @@ func (c *Configuration) Load(document []byte) error {
 	if err != nil {
 		return fmt.Errorf("preparing the configuration: %w", err)
 	}
-	c.current.Store(&loaded{inject: prepared.Inject, hash: prepared.ConfigHash()})
+	c.current.Store(&loaded{inject: prepared.Inject, review: prepared.Review, hash: prepared.ConfigHash()})
 	return nil
 }
 

@@ -1,11 +1,14 @@
-// Package webhook answers kube-apiserver's question about each new pod: what is
-// to be changed in it?
+// Package webhook answers kube-apiserver's questions: what is to be changed in this
+// new pod, and what should the owner of this workload know?
 //
 // The way of one request, from top to bottom:
 //
 //	POST /mutate -> read the body -> decode the AdmissionReview, the pod within it
 //	-> one atomic load of the Injector -> Inject -> check the patch
 //	-> answer: one response, one metric, one log line
+//
+//	POST /validate-workload: the same, with a workload, and Review in place of the
+//	patch; the answer is `allowed: true` and warnings
 //
 // There is no disk access, no lock and no API call on it. What the Injector comes
 // from (the configuration file) and what the connections are secured with (the
@@ -14,5 +17,5 @@
 //
 // Whatever goes wrong on our side is answered with HTTP 500 or 503, never with
 // `allowed: false`: then the failurePolicy decides about the pod, which it
-// does not for a pod that we refuse.
+// does not for a pod that we refuse. Workloads are never refused.
 package webhook

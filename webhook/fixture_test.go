@@ -92,8 +92,10 @@ func newTestHandler(inject func(injector.Request) injector.Result) (*Handler, *l
 }
 
 // post sends a body as kube-apiserver would.
-func post(h http.Handler, body string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodPost, "/mutate?timeout=5s", strings.NewReader(body))
+func post(h http.Handler, body string) *httptest.ResponseRecorder { return postTo(h, "/mutate", body) }
+
+func postTo(h http.Handler, path, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, path+"?timeout=5s", strings.NewReader(body))
 	r.Header.Set("Content-Type", contentType)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)

@@ -29,7 +29,8 @@ const (
 	failuresLogged = 1
 )
 
-// Handler answers POST /mutate.
+// Handler answers POST /mutate, about new pods, and POST /validate-workload, about
+// the workloads that will make them. Both share the bounds.
 type Handler struct {
 	configuration *Configuration
 	metrics       *Metrics
@@ -71,12 +72,27 @@ func NewHandler(o HandlerOptions) *Handler {
 	return h
 }
 
+// decide fills in the answer to the review in body: its request first, so that a
+// failure can be told with it, and then the verdict or the failure.
+type decide func(a *answer, body []byte)
+
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/mutate":
+		h.serve(w, r, h.decideOnPod)
+	case "/validate-workload":
+		h.serve(w, r, h.decideOnWorkload)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, decide decide) {
 	started := time.Now()
 	h.metrics.inFlight.Inc()
 	defer h.metrics.inFlight.Dec()
-	a := h.answer(w, r, started.Add(timeoutOf(r)))
+	a := h.answer(w, r, started.Add(timeoutOf(r)), decide)
 	if h.draining.Load() || connectionOf(r.Context()).isOld(started) {
 		w.Header().Set("Connection", "close")
 	}
@@ -85,7 +101,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // answer decides on a request, whatever happens.
-func (h *Handler) answer(w http.ResponseWriter, r *http.Request, deadline time.Time) (a answer) {
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, deadline time.Time, decide decide) (a answer) {
 	defer func() {
 		if recovered := recover(); recovered != nil {
 			h.metrics.panics.Inc()
@@ -109,8 +125,19 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, deadline time.T
 	if r.Context().Err() != nil || time.Now().After(deadline) {
 		return answer{failure: overload(errors.New("the time that the request allows was over before its turn came"))}
 	}
-	h.decide(&a, body.bytes)
+	decide(&a, body.bytes)
 	return a
+}
+
+// configured is what requests are answered from at the moment.
+func (h *Handler) configured() (*loaded, *failure) {
+	if current := h.configuration.current.Load(); current != nil {
+		return current, nil
+	}
+	return nil, &failure{
+		status: http.StatusServiceUnavailable, reason: injector.ReasonNoConfig,
+		err: errors.New("no configuration was ever loaded; the log says why"),
+	}
 }
 
 func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, deadline time.Time) (*body, *failure) {
@@ -123,46 +150,6 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, deadline time
 		return nil, badReview(http.StatusBadRequest, fmt.Errorf("bounding the time to read the body: %w", err))
 	}
 	return h.bodies.read(r.Body)
-}
-
-// decide fills in the answer to the review in body.
-func (h *Handler) decide(a *answer, body []byte) {
-	request, err := decodeReview(body)
-	if err != nil {
-		a.failure = badReview(http.StatusBadRequest, err)
-		return
-	}
-	a.request = request
-	if !request.isPodCreation() {
-		a.result.Decision = injector.Decision{Verdict: injector.Skip, Reason: injector.ReasonNotACreate}
-		return
-	}
-	current := h.configuration.current.Load()
-	if current == nil {
-		a.failure = &failure{status: http.StatusServiceUnavailable, reason: injector.ReasonNoConfig, err: errors.New("no configuration was ever loaded; the log says why")}
-		return
-	}
-	a.result = current.inject(injector.Request{
-		Pod: request.Object.pod, Namespace: injector.Namespace{Name: request.Namespace}, Now: time.Now(),
-	})
-	if a.result.Decision.Verdict == injector.Inject && len(a.result.Patch) > 0 {
-		a.failure = h.encodePatch(a, request.Object.raw(body))
-	}
-}
-
-// encodePatch makes the patch's JSON, unless the patch does not fit the pod.
-func (h *Handler) encodePatch(a *answer, rawPod []byte) *failure {
-	if h.selfCheck {
-		if err := injector.CheckPatch(rawPod, a.result.Patch); err != nil {
-			return &failure{status: http.StatusInternalServerError, reason: injector.ReasonSelfCheck, err: err}
-		}
-	}
-	patch, err := injector.AppendPatch(nil, a.result.Patch)
-	if err != nil {
-		return &failure{status: http.StatusInternalServerError, reason: injector.ReasonInternal, err: err}
-	}
-	a.patch = patch
-	return nil
 }
 
 // write sends the response. A client that has gone by then is of no concern.
@@ -185,28 +172,23 @@ func (h *Handler) write(w http.ResponseWriter, a *answer) {
 	http.Error(w, a.failure.Error(), a.failure.status)
 }
 
-// record counts and logs one answered request. What is logged about a pod is its
-// namespace, its name and the decision.
+// record counts and logs one answered request. What is logged about an object is its
+// namespace, its name and what was said.
 func (h *Handler) record(ctx context.Context, a *answer, took time.Duration) {
 	h.metrics.record(a, took)
 	if a.failure != nil {
 		h.logFailure(ctx, a, took)
 		return
 	}
-	decision := a.result.Decision
-	level := slog.LevelInfo
-	if decision.Verdict == injector.Skip {
-		level = slog.LevelDebug
-	}
+	level := a.verdict.level()
 	if !h.log.Enabled(ctx, level) {
 		return
 	}
-	h.log.LogAttrs(ctx, level, "admission",
-		slog.String("verdict", string(decision.Verdict)), slog.String("reason", decision.Reason.String()),
-		slog.String("namespace", clip(a.request.Namespace)), slog.String("pod", clip(a.request.podName())),
-		slog.String("uid", a.request.UID), slog.Bool("dryRun", a.request.DryRun),
-		slog.Int("operations", len(a.result.Patch)), slog.Int("warnings", len(a.result.Warnings)),
-		slog.Duration("took", took))
+	const usualAttributes = 10
+	message, attributes := a.verdict.line(a.request, make([]slog.Attr, 0, usualAttributes))
+	h.log.LogAttrs(ctx, level, message, append(attributes,
+		slog.String("namespace", clip(a.request.Namespace)), slog.String("uid", a.request.UID),
+		slog.Bool("dryRun", a.request.DryRun), slog.Duration("took", took))...)
 }
 
 func (h *Handler) logFailure(ctx context.Context, a *answer, took time.Duration) {
@@ -215,8 +197,8 @@ func (h *Handler) logFailure(ctx context.Context, a *answer, took time.Duration)
 		slog.String("error", a.failure.err.Error()), slog.Duration("took", took),
 	}
 	if a.request != nil {
-		attributes = append(attributes, slog.String("namespace", clip(a.request.Namespace)),
-			slog.String("pod", clip(a.request.podName())), slog.String("uid", a.request.UID))
+		attributes = append(attributes, slog.String("kind", clip(a.request.Kind.Kind)), slog.String("namespace", clip(a.request.Namespace)),
+			slog.String("name", clip(a.request.shownName())), slog.String("uid", a.request.UID))
 	}
 	level := slog.LevelError
 	if a.failure.status < http.StatusInternalServerError {

@@ -154,7 +154,7 @@ func TestRequestWhoseTimeIsOverIsNotWorkedOn(t *testing.T) {
 	if w.Code != http.StatusServiceUnavailable {
 		t.Errorf("got HTTP %d %q", w.Code, w.Body)
 	}
-	a := h.answer(httptest.NewRecorder(), requestFor(t), time.Now().Add(-time.Second))
+	a := h.answer(httptest.NewRecorder(), requestFor(t), time.Now().Add(-time.Second), h.decideOnPod)
 	if a.failure == nil || a.failure.reason != injector.ReasonOverload {
 		t.Errorf("past its deadline: got %+v", a)
 	}
@@ -273,12 +273,12 @@ func TestBodyHasUntilTheDeadlineAtMost(t *testing.T) {
 	h, _ := newTestHandler(decided(injected()))
 	now := time.Now()
 	soon := &deadlines{ResponseRecorder: httptest.NewRecorder()}
-	h.answer(soon, requestFor(t), now.Add(time.Second))
+	h.answer(soon, requestFor(t), now.Add(time.Second), h.decideOnPod)
 	if !soon.read.Equal(now.Add(time.Second)) {
 		t.Errorf("got %s, want the request's own deadline", soon.read.Sub(now))
 	}
 	late := &deadlines{ResponseRecorder: httptest.NewRecorder()}
-	h.answer(late, requestFor(t), now.Add(time.Hour))
+	h.answer(late, requestFor(t), now.Add(time.Hour), h.decideOnPod)
 	if late.read.IsZero() || late.read.After(time.Now().Add(bodyTimeout)) {
 		t.Errorf("got %s, want at most %s", late.read.Sub(now), bodyTimeout)
 	}

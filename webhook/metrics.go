@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"runtime"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,16 +10,22 @@ import (
 	"github.com/pillion-mesh/pillion/injector"
 )
 
-// outcomeFailed is the outcome of a request that got an HTTP error; the others
-// are the verdicts.
-const outcomeFailed = "fail"
+// The outcomes of requests, where their durations are counted, are the verdicts about
+// pods and these.
+const (
+	// outcomeFailed is that of a request that got an HTTP error.
+	outcomeFailed = "fail"
+	// outcomeReview is that of a request about a workload.
+	outcomeReview = "review"
+)
 
 // Metrics are what the webhook tells Prometheus. Every label has a closed set of
-// values, and every request is counted once: in admissions or in failures.
+// values, and every request is counted once: in admissions, workloads or failures.
 type Metrics struct {
 	Registry *prometheus.Registry
 
 	admissions *prometheus.CounterVec
+	workloads  *prometheus.CounterVec
 	failures   *prometheus.CounterVec
 	warnings   *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
@@ -59,7 +64,8 @@ func NewMetrics() *Metrics {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	m.admissions = m.counters("admissions_total", "Pods that were decided on.", "verdict", "reason", "dry_run")
-	m.failures = m.counters("requests_failed_total", "Requests that got an HTTP error instead of a decision; failurePolicy decided about their pods.", "reason")
+	m.workloads = m.counters("workload_reviews_total", "Workloads that were looked at for what their owners should know; all are allowed.", "kind")
+	m.failures = m.counters("requests_failed_total", "Requests that got an HTTP error instead of a decision; failurePolicy decided about them.", "reason")
 	m.warnings = m.counters("warnings_total", "Warnings given to owners.", "reason")
 	m.duration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: "pillion", Subsystem: "webhook", Name: "request_duration_seconds",
@@ -95,7 +101,11 @@ func (m *Metrics) initialise() {
 			m.failures.WithLabelValues(reason.Name)
 		}
 	}
-	for _, outcome := range []string{string(injector.Inject), string(injector.Skip), string(injector.Refuse), outcomeFailed} {
+	for _, workload := range workloadKinds() {
+		m.workloads.WithLabelValues(workload.Kind)
+	}
+	m.workloads.WithLabelValues(otherKind)
+	for _, outcome := range []string{string(injector.Inject), string(injector.Skip), string(injector.Refuse), outcomeReview, outcomeFailed} {
 		m.duration.WithLabelValues(outcome)
 	}
 	m.connectionsShed.WithLabelValues(shedIdle)
@@ -109,10 +119,11 @@ func (m *Metrics) record(a *answer, took time.Duration) {
 		m.duration.WithLabelValues(outcomeFailed).Observe(took.Seconds())
 		return
 	}
-	decision := a.result.Decision
-	m.admissions.WithLabelValues(string(decision.Verdict), decision.Reason.Name, strconv.FormatBool(a.request.DryRun)).Inc()
-	m.duration.WithLabelValues(string(decision.Verdict)).Observe(took.Seconds())
-	for _, warning := range a.result.Warnings {
+	m.duration.WithLabelValues(a.verdict.count(m, a.request)).Observe(took.Seconds())
+}
+
+func (m *Metrics) countWarnings(warnings []injector.Warning) {
+	for _, warning := range warnings {
 		m.warnings.WithLabelValues(warning.Reason.Name).Inc()
 	}
 }

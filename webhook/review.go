@@ -2,13 +2,12 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-
-	"github.com/pillion-mesh/pillion/injector"
 )
 
 const (
@@ -28,14 +27,17 @@ type review struct {
 }
 
 type reviewRequest struct {
-	UID         string      `json:"uid"`
-	Kind        reviewGVK   `json:"kind"`
-	SubResource string      `json:"subResource"`
-	Name        string      `json:"name"`
-	Namespace   string      `json:"namespace"`
-	Operation   string      `json:"operation"`
-	DryRun      bool        `json:"dryRun"`
-	Object      reviewedPod `json:"object"`
+	UID         string         `json:"uid"`
+	Kind        reviewGVK      `json:"kind"`
+	SubResource string         `json:"subResource"`
+	Name        string         `json:"name"`
+	Namespace   string         `json:"namespace"`
+	Operation   string         `json:"operation"`
+	DryRun      bool           `json:"dryRun"`
+	Object      reviewedObject `json:"object"`
+
+	// generateName is the object's.
+	generateName string
 }
 
 type reviewGVK struct {
@@ -44,65 +46,57 @@ type reviewGVK struct {
 	Kind    string `json:"kind"`
 }
 
-// isPodCreation says whether the request is one that we have an opinion on.
-func (r *reviewRequest) isPodCreation() bool {
-	return r.Kind == reviewGVK{Version: "v1", Kind: "Pod"} && r.SubResource == "" && r.Operation == "CREATE"
-}
+// shownName is the object's name, or the start of it where kube-apiserver has yet to
+// complete it.
+func (r *reviewRequest) shownName() string { return cmp.Or(r.Name, r.generateName) }
 
-// reviewedPod is request.object, decoded where it lies: its bytes are needed
+// reviewedObject is request.object, decoded where it lies: a pod's bytes are needed
 // again for the check of the patch, and copying them out first would read the
 // largest part of a review twice.
-type reviewedPod struct {
-	pod *injector.Pod
+type reviewedObject struct {
+	// into is a pointer to what the object is decoded into; nil leaves it unread.
+	into any
 	// start and end are the offsets of the object in the review, with the colon
 	// and the space before it.
 	start, end int64
-	// skip leaves the object unread.
-	skip bool
 }
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom.
-func (p *reviewedPod) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
-	if p.skip {
+func (o *reviewedObject) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
+	if o.into == nil {
 		return decoder.SkipValue()
 	}
-	p.start = decoder.InputOffset()
-	err := json.UnmarshalDecode(decoder, &p.pod)
-	p.end = decoder.InputOffset()
+	o.start = decoder.InputOffset()
+	err := json.UnmarshalDecode(decoder, o.into)
+	o.end = decoder.InputOffset()
 	return err
 }
 
 // raw is the object's JSON within body, from which the review was decoded.
-func (p *reviewedPod) raw(body []byte) []byte {
-	return bytes.TrimLeft(body[p.start:p.end], ": \t\r\n")
+func (o *reviewedObject) raw(body []byte) []byte {
+	return bytes.TrimLeft(body[o.start:o.end], ": \t\r\n")
 }
 
-// decodeReview reads the single AdmissionReview in body, in one pass. Member
-// names given twice, invalid UTF-8, nesting beyond 10,000 levels and anything
-// behind the review are errors.
-func decodeReview(body []byte) (*reviewRequest, error) {
+// decodeReview reads the single AdmissionReview in body, in one pass, and its object
+// into what the pointer points to. Member names given twice, invalid UTF-8, nesting
+// beyond 10,000 levels and anything behind the review are errors.
+func decodeReview(body []byte, concerns func(*reviewRequest) bool, object any) (*reviewRequest, error) {
 	if len(bytes.TrimLeft(body, " \t\r\n")) == 0 {
 		return nil, fmt.Errorf("the body is empty; accepted is an %s of %s", reviewKind, reviewAPIVersion)
 	}
-	request, err := unmarshalReview(body, false)
+	request, err := unmarshalReview(body, object)
 	if _, mistyped := errors.AsType[*json.SemanticError](err); mistyped {
-		// An object of some other kind may contradict a pod's types, which is no
-		// fault of a request that is not about a pod.
-		if other, otherErr := unmarshalReview(body, true); otherErr == nil && !other.isPodCreation() {
+		// An object of some other kind may contradict the types of those that concern
+		// us, which is no fault of the request.
+		if other, otherErr := unmarshalReview(body, nil); otherErr == nil && !concerns(other) {
 			return other, nil
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	if request.isPodCreation() && request.Object.pod == nil {
-		return nil, errors.New("request.object is missing, in the creation of a Pod")
-	}
-	return request, nil
+	return request, err
 }
 
-func unmarshalReview(body []byte, skipObject bool) (*reviewRequest, error) {
-	r := review{Request: &reviewRequest{Object: reviewedPod{skip: skipObject}}}
+func unmarshalReview(body []byte, object any) (*reviewRequest, error) {
+	r := review{Request: &reviewRequest{Object: reviewedObject{into: object}}}
 	if err := json.Unmarshal(body, &r); err != nil {
 		return nil, fmt.Errorf("decoding the %s: %w", reviewKind, err)
 	}
@@ -117,13 +111,4 @@ func unmarshalReview(body []byte, skipObject bool) (*reviewRequest, error) {
 	default:
 		return r.Request, nil
 	}
-}
-
-// podName is the pod's name, or the start of it where kube-apiserver has yet to
-// complete it.
-func (r *reviewRequest) podName() string {
-	if r.Name == "" && r.Object.pod != nil {
-		return r.Object.pod.Metadata.GenerateName
-	}
-	return r.Name
 }

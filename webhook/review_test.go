@@ -122,7 +122,7 @@ func TestReviewKeepsTheBytesOfThePod(t *testing.T) {
 	for _, pod := range []string{testPod, `{}`, `{ "new" : [ 1.0e3, "\u00e9" ] , "spec":{}}`} {
 		for _, before := range []string{"", " ", "\n\t "} {
 			review := strings.Replace(reviewOf("POD"), "POD", before+pod, 1)
-			request, err := decodeReview([]byte(review))
+			request, _, err := decodePodReview([]byte(review))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,12 +131,12 @@ func TestReviewKeepsTheBytesOfThePod(t *testing.T) {
 			}
 		}
 	}
-	request, err := decodeReview([]byte(reviewOf(testPod)))
+	_, got, err := decodePodReview([]byte(reviewOf(testPod)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := request.Object.pod.Metadata.GenerateName + request.Object.pod.Spec.Containers[0].Image; got != "app-app:1" {
-		t.Errorf("the pod was not decoded: %q", got)
+	if text := got.Metadata.GenerateName + got.Spec.Containers[0].Image; text != "app-app:1" {
+		t.Errorf("the pod was not decoded: %q", text)
 	}
 }
 
@@ -181,7 +181,7 @@ func FuzzAdmissionReview(f *testing.F) {
 		if w.Code != http.StatusOK {
 			return
 		}
-		request, err := decodeReview(body)
+		request, _, err := decodePodReview(body)
 		if err != nil {
 			t.Fatalf("answered, but cannot be read: %v", err)
 		}

@@ -104,9 +104,7 @@ func Listen(o Options) (*Server, error) {
 	for _, f := range s.files {
 		f.check()
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/mutate", s.handler)
-	s.admission = s.httpServer(mux)
+	s.admission = s.httpServer(s.handler)
 	s.admission.ConnState, s.admission.ConnContext = connectionState, withConnection
 	s.status = s.httpServer(s.statusMux())
 	return s, nil

@@ -39,7 +39,7 @@ func (p *program) validateCommand(invocation string) *cobra.Command {
 func (p *program) validate(files []string) error {
 	bad := 0
 	for _, file := range files {
-		_, inject, err := p.loadConfig(file)
+		inject, err := p.loadConfig(file)
 		found := findings{}
 		switch {
 		case errors.As(err, &found):

@@ -104,9 +104,6 @@ func (p *program) tell(j *judged) {
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(p.errors, "%swarning %s: %s\n", prefix, warning.Reason, warning.Message)
 	}
-	for _, hint := range j.hints {
-		fmt.Fprintf(p.errors, "%shint: %s\n", prefix, hint)
-	}
 }
 
 func (p *program) printDiffs(l *loaded, texts []string) error {

@@ -34,7 +34,6 @@ func (i *input) addFlags(cmd *cobra.Command) {
 
 // loaded is the input, read.
 type loaded struct {
-	config   *v1alpha1.InjectorConfig
 	injector *injector.Injector
 	streams  []*manifest.Stream
 	// labels of namespaces by name.
@@ -48,11 +47,11 @@ func (p *program) load(i *input) (*loaded, error) {
 	if len(i.files) == 0 {
 		return nil, errors.New("no manifests: give a file with -f FILE, or - for standard input")
 	}
-	config, inject, err := p.loadConfig(i.configFile)
+	inject, err := p.loadConfig(i.configFile)
 	if err != nil {
 		return nil, err
 	}
-	l := &loaded{config: config, injector: inject, labels: map[string]map[string]string{}}
+	l := &loaded{injector: inject, labels: map[string]map[string]string{}}
 	stdin := false
 	for _, file := range i.files {
 		if file == "-" && stdin {
@@ -106,22 +105,22 @@ func (p *program) read(file string) (string, []byte, error) {
 }
 
 // loadConfig reads a configuration; the defaults where no file is named.
-func (p *program) loadConfig(file string) (*v1alpha1.InjectorConfig, *injector.Injector, error) {
+func (p *program) loadConfig(file string) (*injector.Injector, error) {
 	config := v1alpha1.DefaultConfig()
 	if file != "" {
 		name, data, err := p.read(file)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if config, err = v1alpha1.Decode(data); err != nil {
-			return nil, nil, findings{located(name, err)}
+			return nil, findings{located(name, err)}
 		}
 	}
 	inject, err := injector.New(config)
 	if err != nil {
-		return nil, nil, findings{fmt.Errorf("%s: %w", file, err)}
+		return nil, findings{fmt.Errorf("%s: %w", file, err)}
 	}
-	return config, inject, nil
+	return inject, nil
 }
 
 // located puts the file's name before each problem.

@@ -147,7 +147,7 @@ func explain(j *judged) account {
 	a := account{
 		File: o.File, Line: o.Line, Kind: o.Kind, Name: o.Name, Namespace: j.namespace.Name, Path: j.found.Path,
 		Verdict: string(r.Decision.Verdict), Code: r.Decision.Reason.Code, Reason: r.Decision.Reason.Name,
-		Message: r.Message, Meaning: r.Decision.Reason.Meaning, Remedy: r.Decision.Reason.Remedy, Hints: j.hints,
+		Message: r.Message, Meaning: r.Decision.Reason.Meaning, Remedy: r.Decision.Reason.Remedy,
 	}
 	if j.namespaceUnknown() {
 		a.Hints = append(a.Hints, fmt.Sprintf("the labels of namespace %s are not known and taken as opted in; give its manifest as well, or --namespace-labels", j.namespace.Name))

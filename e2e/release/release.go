@@ -118,19 +118,34 @@ func (r *Release) Install(ctx context.Context, c client.Client, options ...clien
 	return nil
 }
 
-// TrustCA writes the caBundle of the release's webhook configuration, as a hand
+// TrustCA writes the caBundle of the release's webhook configurations, as a hand
 // other than Helm's.
 func (r *Release) TrustCA(ctx context.Context, c client.Client, bundle []byte) error {
-	var configuration admissionv1.MutatingWebhookConfiguration
-	if err := c.Get(ctx, client.ObjectKeyFromObject(r.Object("MutatingWebhookConfiguration")), &configuration); err != nil {
-		return fmt.Errorf("reading the webhook configuration: %w", err)
+	var mutating admissionv1.MutatingWebhookConfiguration
+	if err := r.patch(ctx, c, "MutatingWebhookConfiguration", &mutating, func() {
+		for i := range mutating.Webhooks {
+			mutating.Webhooks[i].ClientConfig.CABundle = bundle
+		}
+	}); err != nil {
+		return err
 	}
-	before := configuration.DeepCopy()
-	for i := range configuration.Webhooks {
-		configuration.Webhooks[i].ClientConfig.CABundle = bundle
+	var validating admissionv1.ValidatingWebhookConfiguration
+	return r.patch(ctx, c, "ValidatingWebhookConfiguration", &validating, func() {
+		for i := range validating.Webhooks {
+			validating.Webhooks[i].ClientConfig.CABundle = bundle
+		}
+	})
+}
+
+// patch changes the release's object of a kind, as the hand that has certificates.
+func (r *Release) patch(ctx context.Context, c client.Client, kind string, object client.Object, change func()) error {
+	if err := c.Get(ctx, client.ObjectKeyFromObject(r.Object(kind)), object); err != nil {
+		return fmt.Errorf("reading the %s: %w", kind, err)
 	}
-	if err := c.Patch(ctx, &configuration, client.StrategicMergeFrom(before), client.FieldOwner("certificates")); err != nil {
-		return fmt.Errorf("writing the caBundle: %w", err)
+	before := object.DeepCopyObject().(client.Object)
+	change()
+	if err := c.Patch(ctx, object, client.StrategicMergeFrom(before), client.FieldOwner("certificates")); err != nil {
+		return fmt.Errorf("writing the caBundle of the %s: %w", kind, err)
 	}
 	return nil
 }
