@@ -1,6 +1,6 @@
 // Pillion-webhook answers kube-apiserver's admission requests for pods. It needs a
 // configuration file and a serving certificate, and nothing else: no kubeconfig
-// and no API server.
+// and no API server. `pillion-webhook probe` asks one that runs.
 package main
 
 import (
@@ -25,6 +25,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	// A second signal ends it at once.
 	context.AfterFunc(ctx, stop)
+	if len(os.Args) > 1 && os.Args[1] == "probe" {
+		os.Exit(probe(ctx, os.Args[2:], os.Stdout, os.Stderr))
+	}
 	os.Exit(run(ctx, os.Args[1:], os.Stderr))
 }
 

@@ -46,6 +46,32 @@ func TestHelpIsNoError(t *testing.T) {
 	}
 }
 
+func TestProbeCommandLine(t *testing.T) {
+	good := []string{"--address=localhost:1", "--ca=none"}
+	tests := map[string]struct {
+		args   []string
+		status int
+		says   string
+	}{
+		"no address":    {good[1:], 2, "--address is required"},
+		"no authority":  {good[:1], 2, "--ca is required"},
+		"half a label":  {append(good, "--label=mesh"), 2, "--label is KEY=VALUE"},
+		"no time":       {append(good, "--timeout=0s"), 2, "--timeout is 0s"},
+		"an argument":   {append(good, "now"), 2, `unexpected argument "now"`},
+		"no such file":  {good, 1, "reading the authorities: open none"},
+		"help":          {[]string{"--help"}, 0, "-address host:port"},
+		"unknown flags": {append(good, "--insecure"), 2, "-insecure"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			if status := probe(t.Context(), test.args, &stdout, &stderr); status != test.status || !strings.Contains(stderr.String(), test.says) || stdout.Len() > 0 {
+				t.Errorf("status %d, %q, %q; want %d and %q", status, &stdout, &stderr, test.status, test.says)
+			}
+		})
+	}
+}
+
 func TestPortThatIsTakenIsAnError(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
