@@ -2,16 +2,25 @@ package e2e
 
 import (
 	"bytes"
+	"crypto/x509"
 	"flag"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	"github.com/cert-manager/cert-manager/pkg/util/pki"
 	"github.com/google/go-cmp/cmp"
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
@@ -159,6 +168,11 @@ func TestChartRefusesWrongValues(t *testing.T) {
 		{"not in the set", "webhook: {image: {pullPolicy: Sometimes}}", "at '/webhook/image/pullPolicy': value must be one of"},
 		{"one port for both", "webhook: {port: 9000, statusPort: 9000}", "webhook.port and webhook.statusPort are both 9000, and the webhook cannot listen twice on one port: give one of them another"},
 		{"one port by default", "webhook: {port: 8080}", "are both 8080"},
+		{"a source that is none", "tls: {source: vault}", "at '/tls/source': value must be one of"},
+		{"a Secret's name", "tls: {secretName: A_B}", "at '/tls/secretName'"},
+		{"no disruption ever", "webhook: {podDisruptionBudget: {maxUnavailable: 0}}", "at '/webhook/podDisruptionBudget/maxUnavailable'"},
+		{"a revision", "injector: {revision: v1.2}", "at '/injector/revision'"},
+		{"the chart's own label", "webhook: {pod: {labels: {app.kubernetes.io/name: x}}}", "webhook.pod.labels has the label app.kubernetes.io/name, which is the chart's own: use another name"},
 		{"erased", "webhook: {port: null}", "at '/webhook': missing property 'port'"},
 		{"regular expression as a namespace", `injector: {excludedNamespaces: ["a|b"]}`, "at '/injector/excludedNamespaces/0'"},
 		{"quote in a namespace", `injector: {excludedNamespaces: ["a'*"]}`, "at '/injector/excludedNamespaces/0'"},
@@ -180,19 +194,90 @@ func TestChartRefusesWrongValues(t *testing.T) {
 }
 
 // TestChartIsAccepted applies everything that is rendered to kube-apiserver, on the
-// server side and dry, with strict field validation.
+// server side and dry, with strict field validation. What is for Prometheus Operator
+// is compared with its types: the project has the definitions nowhere that a module
+// would bring.
 func TestChartIsAccepted(t *testing.T) {
 	c := apiServer(t)
 	ensureNamespace(t, c, ownNamespace)
+	installCertManagerKinds(t)
+	operator := map[string]any{"ServiceMonitor": &monitoringv1.ServiceMonitor{}, "PrometheusRule": &monitoringv1.PrometheusRule{}}
 	for _, file := range valuesFiles(t) {
 		t.Run(file.name, func(t *testing.T) {
 			rendered := mustRender(t, file.values)
 			for _, object := range rendered.Objects {
+				if into, known := operator[object.GetKind()]; known {
+					if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, into, true); err != nil {
+						t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), err)
+					}
+					continue
+				}
 				// Apply refuses unknown fields by itself.
 				err := c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object.DeepCopy()), release.FieldOwner, client.DryRunAll)
 				if err != nil {
 					t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), err)
 				}
+			}
+		})
+	}
+}
+
+// installCertManagerKinds makes cert-manager's kinds known to kube-apiserver.
+func installCertManagerKinds(t *testing.T) {
+	t.Helper()
+	folder, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = envtest.InstallCRDs(world.plane.Config, envtest.CRDInstallOptions{
+		Paths: []string{filepath.Join(strings.TrimSpace(string(folder)), "deploy", "crds")}, ErrorIfPathMissing: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestChartCertificate: what the chart tells cert-manager makes a certificate that
+// kube-apiserver takes, and the CA that both configurations ask for is that of it.
+func TestChartCertificate(t *testing.T) {
+	for _, file := range []string{"cert-manager", "issuer"} {
+		t.Run(file, func(t *testing.T) {
+			values, err := os.ReadFile("testdata/chart/" + file + ".values.yaml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			rendered := mustRender(t, string(values))
+			var serving *cmapi.Certificate
+			for _, object := range rendered.Objects {
+				if object.GetKind() != "Certificate" || object.GetName() != "pillion-webhook" {
+					continue
+				}
+				serving = &cmapi.Certificate{}
+				if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, serving, true); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if serving == nil {
+				t.Fatal("there is no Certificate pillion-webhook")
+			}
+			if diff := cmp.Diff([]string{"pillion-webhook." + ownNamespace + ".svc"}, serving.Spec.DNSNames); diff != "" {
+				t.Errorf("names (-want +got):\n%s", diff)
+			}
+			template, err := pki.CertificateTemplateFromCertificate(serving)
+			if err != nil {
+				t.Fatalf("cert-manager would not make it: %v", err)
+			}
+			if template.IsCA || !slices.Equal(template.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}) {
+				t.Errorf("it would be a CA (%t) or for %v", template.IsCA, template.ExtKeyUsage)
+			}
+			for _, kind := range []string{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"} {
+				if got, want := rendered.Object(kind).GetAnnotations()[cmapi.WantInjectAnnotation], ownNamespace+"/"+serving.Name; got != want {
+					t.Errorf("%s asks for the CA of %q, want %q", kind, got, want)
+				}
+			}
+			secret, _, err := unstructured.NestedSlice(rendered.Object("Deployment").Object, "spec", "template", "spec", "volumes")
+			if err != nil || !strings.Contains(fmt.Sprint(secret), "secretName:"+serving.Spec.SecretName) {
+				t.Errorf("the webhook does not mount %s: %v", serving.Spec.SecretName, secret)
 			}
 		})
 	}
@@ -227,29 +312,37 @@ func configuration(t *testing.T, c client.Client, r *release.Release) *admission
 	return &found
 }
 
-// TestChartDeploymentIsRestricted: the webhook's own pod passes the restricted Pod
-// Security level, which kube-apiserver enforces, and holds no token.
+// TestChartDeploymentIsRestricted: the release's own pods pass the restricted Pod
+// Security level, which kube-apiserver enforces, and the webhook's holds no token.
 func TestChartDeploymentIsRestricted(t *testing.T) {
 	c := apiServer(t)
 	labelNamespace(t, c, "restricted", map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
 	for _, file := range valuesFiles(t) {
 		t.Run(file.name, func(t *testing.T) {
-			template, _, err := unstructured.NestedMap(mustRender(t, file.values).Object("Deployment").Object, "spec", "template")
-			if err != nil {
-				t.Fatal(err)
-			}
-			pod := &unstructured.Unstructured{Object: template}
-			pod.SetAPIVersion("v1")
-			pod.SetKind("Pod")
-			pod.SetName("webhook")
-			pod.SetNamespace("restricted")
-			if token, found, _ := unstructured.NestedBool(pod.Object, "spec", "automountServiceAccountToken"); token || !found {
-				t.Error("the pod would get a token")
-			}
-			// It would have to exist.
-			unstructured.RemoveNestedField(pod.Object, "spec", "serviceAccountName")
-			if err := c.Create(t.Context(), pod, client.DryRunAll); err != nil {
-				t.Error(err)
+			rendered := mustRender(t, file.values)
+			for _, component := range []string{"webhook", "controller"} {
+				deployment := rendered.Of(component, "Deployment")
+				if deployment == nil {
+					continue
+				}
+				template, _, err := unstructured.NestedMap(deployment.Object, "spec", "template")
+				if err != nil {
+					t.Fatal(err)
+				}
+				pod := &unstructured.Unstructured{Object: template}
+				pod.SetAPIVersion("v1")
+				pod.SetKind("Pod")
+				pod.SetName(component)
+				pod.SetNamespace("restricted")
+				if token, found, _ := unstructured.NestedBool(pod.Object, "spec", "automountServiceAccountToken"); token != (component == "controller") || !found {
+					t.Errorf("the %s's pod would get a token: %t", component, token)
+				}
+				// These would have to exist.
+				unstructured.RemoveNestedField(pod.Object, "spec", "serviceAccountName")
+				unstructured.RemoveNestedField(pod.Object, "spec", "priorityClassName")
+				if err := c.Create(t.Context(), pod, client.DryRunAll); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}

@@ -128,7 +128,7 @@ func (i *Injector) annotate(v *view, s *Sidecar, p plan, e *edits) *Status {
 		}
 	}
 	status := &Status{
-		Version: Version, Config: i.hash, Plan: p.hash,
+		Version: Version, Config: i.hash, Revision: i.config.Revision, Plan: p.hash,
 		Mode: string(s.Mode), ModeReason: s.ModeReason, Service: s.Run.Service,
 		Added: e.added, Changed: e.changed,
 	}

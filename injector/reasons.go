@@ -63,6 +63,8 @@ var (
 		"The pod is the mirror of a static pod, which kubelet runs from its own file.", "Run it as a Deployment or DaemonSet."}
 	ReasonAlreadyInjected = Reason{"PIL018", "AlreadyInjected", KindSkip,
 		"The pod has the sidecar already, and nothing about it needs to change.", "To inject anew, remove the sidecar's containers, volumes and the pillion.dev/status annotation from the manifest."}
+	ReasonOtherRevision = Reason{"PIL020", "OtherRevision", KindSkip,
+		"The namespace's label pillion.dev/revision names another release than this one.", "Set the label to this release's revision, or remove it for the release without one."}
 	ReasonNotACreate = Reason{"PIL019", "NotACreate", KindSkip,
 		"Only the creation of a pod is of interest.", "Nothing needs to be done."}
 )
@@ -150,6 +152,7 @@ func Reasons() []Reason {
 		ReasonInjected, ReasonConverged,
 		ReasonNotOptedIn, ReasonOptedOut, ReasonLabelValue, ReasonNamespaceNotOptedIn, ReasonExcludedNamespace,
 		ReasonHostNetwork, ReasonWindows, ReasonMirrorPod, ReasonAlreadyInjected, ReasonNotACreate,
+		ReasonOtherRevision,
 		ReasonProxyUser, ReasonPortTaken, ReasonNameTaken, ReasonOtherMesh, ReasonAnnotationValue,
 		ReasonAnnotationNotAllowed, ReasonNoSpace,
 		ReasonUnknownAnnotation, ReasonLabelTypo, ReasonInitNetwork, ReasonGracePeriodRaised, ReasonGracePeriodShort,

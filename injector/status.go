@@ -18,6 +18,8 @@ type Status struct {
 	Version string `json:"version"`
 	// Config is the hash of the configuration.
 	Config string `json:"config"`
+	// Revision of the configuration; empty where there is only one.
+	Revision string `json:"revision,omitzero"`
 	// Plan is the hash of what was added, so that a second pass knows whether its
 	// own containers are still the right ones.
 	Plan string `json:"plan"`

@@ -22,6 +22,8 @@ const (
 	Group = "pillion.dev"
 	// APIVersion is the apiVersion of the documents in this package.
 	APIVersion = Group + "/v1alpha1"
+	// RevisionLabel on a namespace says which of several releases is for it.
+	RevisionLabel = Group + "/revision"
 	// KindInjectorConfig is the kind of InjectorConfig.
 	KindInjectorConfig = "InjectorConfig"
 )
@@ -38,6 +40,10 @@ type InjectorConfig struct {
 	// globs (`*` any number of characters, `?` one). kube-system and
 	// kube-node-lease are excluded in any case.
 	ExcludedNamespaces []string `json:"excludedNamespaces,omitempty"`
+	// Revision is the value of the label pillion.dev/revision of the namespaces that
+	// this configuration is for; empty for those without the label. Two releases of
+	// different revisions run side by side, so that one can be tried on a namespace.
+	Revision string `json:"revision,omitempty"`
 	// KubernetesVersion is the cluster's version, as "1.37" (a leading "v" and a
 	// patch number are accepted). It decides what mode `auto` means and whether
 	// the preStop `sleep` action exists. The chart fills it in from the cluster.

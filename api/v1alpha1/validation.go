@@ -22,6 +22,11 @@ func Validate(config *InjectorConfig) field.ErrorList {
 	for n, glob := range config.ExcludedNamespaces {
 		errs = append(errs, validateGlob(glob, field.NewPath("excludedNamespaces").Index(n))...)
 	}
+	if config.Revision != "" {
+		for _, problem := range validation.IsDNS1123Label(config.Revision) {
+			errs = append(errs, field.Invalid(field.NewPath("revision"), config.Revision, problem))
+		}
+	}
 	if !validVersion(config.KubernetesVersion) {
 		errs = append(errs, field.Invalid(field.NewPath("kubernetesVersion"), config.KubernetesVersion, "must be a version of Kubernetes as 1.37"))
 	}

@@ -42,6 +42,11 @@ func Fields() []Field {
 			Doc:  "excludedNamespaces are never injected, whatever their labels say: names or globs (`*` any number of characters, `?` one). kube-system and kube-node-lease are excluded in any case.",
 		},
 		{
+			Path: "revision",
+			Type: "string",
+			Doc:  "revision is the value of the label pillion.dev/revision of the namespaces that this configuration is for; empty for those without the label. Two releases of different revisions run side by side, so that one can be tried on a namespace.",
+		},
+		{
 			Path: "kubernetesVersion",
 			Type: "string",
 			Doc:  "kubernetesVersion is the cluster's version, as \"1.37\" (a leading \"v\" and a patch number are accepted). It decides what mode `auto` means and whether the preStop `sleep` action exists. The chart fills it in from the cluster. Without it: a version with both.",

@@ -91,10 +91,13 @@ func decode(text []byte) ([]*unstructured.Unstructured, error) {
 	}
 }
 
-// Object is the one of that kind, nil where there is none.
-func (r *Release) Object(kind string) *unstructured.Unstructured {
+// Object is the webhook's of that kind, nil where there is none.
+func (r *Release) Object(kind string) *unstructured.Unstructured { return r.Of("webhook", kind) }
+
+// Of is the object of that kind that belongs to a component, nil where there is none.
+func (r *Release) Of(component, kind string) *unstructured.Unstructured {
 	for _, object := range r.Objects {
-		if object.GetKind() == kind {
+		if object.GetKind() == kind && object.GetLabels()["app.kubernetes.io/component"] == component {
 			return object
 		}
 	}

@@ -12,31 +12,56 @@ longest suffix within the 63 characters of a Service's name.
 {{- end -}}
 {{- end }}
 
-{{/* The name of everything that belongs to the webhook. */}}
+{{/* The names of what belongs to each of the two programs. */}}
 {{- define "pillion.webhook.name" -}}
 {{ include "pillion.fullname" . }}-webhook
 {{- end }}
+{{- define "pillion.controller.name" -}}
+{{ include "pillion.fullname" . }}-controller
+{{- end }}
 
-{{/* What a Deployment's selector and a Service's selector say: never changes. */}}
+{{/* Whether pillion-controller runs. */}}
+{{- define "pillion.controller.enabled" -}}
+{{ if eq .Values.tls.source "controller" }}true{{ end }}
+{{- end }}
+
+{{/*
+What a Deployment's selector and a Service's selector say: never changes. The
+argument is a dict of root and component.
+*/}}
+{{- define "pillion.selectorLabels" -}}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* The labels of an object that belongs to a component, webhook or controller. */}}
+{{- define "pillion.labels" -}}
+{{ include "pillion.selectorLabels" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
 {{- define "pillion.webhook.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/component: webhook
+{{ include "pillion.selectorLabels" (dict "root" . "component" "webhook") }}
 {{- end }}
-
 {{- define "pillion.webhook.labels" -}}
-{{ include "pillion.webhook.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{ include "pillion.labels" (dict "root" . "component" "webhook") }}
+{{- end }}
+{{- define "pillion.controller.labels" -}}
+{{ include "pillion.labels" (dict "root" . "component" "controller") }}
 {{- end }}
 
-{{- define "pillion.webhook.image" -}}
-{{- with .Values.webhook.image -}}
+{{/* An image of the release; the argument is a dict of root and image. */}}
+{{- define "pillion.image" -}}
+{{- with .image -}}
 {{- if .digest -}}
 {{ .repository }}@{{ .digest }}
 {{- else -}}
-{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{ .repository }}:{{ .tag | default $.root.Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
 {{- end }}
@@ -75,6 +100,13 @@ the configuration says what the selectors do.
 {{- with .Values.webhook -}}
 {{- if eq (int .port) (int .statusPort) -}}
 {{- fail (printf "webhook.port and webhook.statusPort are both %d, and the webhook cannot listen twice on one port: give one of them another" (int .port)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $of, $labels := dict "commonLabels" .Values.commonLabels "webhook.pod.labels" .Values.webhook.pod.labels "controller.pod.labels" .Values.controller.pod.labels -}}
+{{- range $key, $_ := $labels -}}
+{{- if or (hasPrefix "app.kubernetes.io/" $key) (eq $key "helm.sh/chart") -}}
+{{- fail (printf "%s has the label %s, which is the chart's own: use another name" $of $key) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

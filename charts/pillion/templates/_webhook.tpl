@@ -29,6 +29,7 @@ namespaceSelector:
     - key: pillion.dev/strict
       operator: {{ .strict }}
       values: ["true"]
+    {{- include "pillion.revisionSelector" .root | nindent 4 }}
     # Never our own namespace (a webhook that waits for itself never starts) nor
     # those that a node needs to come up.
     - key: kubernetes.io/metadata.name
@@ -40,6 +41,32 @@ objectSelector:
     # Any value: one that is nearly right is answered with a warning.
     - key: {{ include "pillion.optIn.label" .root }}
       operator: Exists
+{{- end }}
+
+{{/* Which of several releases a namespace belongs to; each belongs to one. */}}
+{{- define "pillion.revisionSelector" -}}
+- key: pillion.dev/revision
+{{- if .Values.injector.revision }}
+  operator: In
+  values: [{{ .Values.injector.revision | quote }}]
+{{- else }}
+  operator: DoesNotExist
+{{- end }}
+{{- end }}
+
+{{/*
+The annotations of both webhook configurations: the user's, and whom cert-manager
+takes the CA from.
+*/}}
+{{- define "pillion.configurationAnnotations" -}}
+{{- $annotations := dict -}}
+{{- if eq .Values.tls.source "certManager" -}}
+{{- $_ := set $annotations "cert-manager.io/inject-ca-from" (printf "%s/%s" .Release.Namespace (include "pillion.webhook.name" .)) -}}
+{{- end -}}
+{{- with mustMerge $annotations .Values.webhook.configurationAnnotations -}}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
 {{- end }}
 
 {{/* The namespaces that are excluded by their exact name. */}}

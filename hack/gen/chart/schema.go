@@ -7,6 +7,7 @@ import (
 
 	"github.com/invopop/jsonschema"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	injectorschema "github.com/pillion-mesh/pillion/hack/gen/schema"
@@ -43,6 +44,10 @@ func wireForm(t reflect.Type, injector map[string]any) *jsonschema.Schema {
 	case reflect.TypeFor[resource.Quantity]():
 		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
 			{Type: "string", Pattern: v1alpha1.QuantityPattern}, {Type: "number", ExclusiveMinimum: "0"},
+		}}
+	case reflect.TypeFor[intstr.IntOrString]():
+		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
+			{Type: "string", Pattern: "^([1-9][0-9]?|100)%$"}, {Type: "integer", Minimum: "1"},
 		}}
 	}
 	return nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 )
@@ -11,13 +12,24 @@ import (
 type Values struct {
 	// FullnameOverride replaces the name that all objects of the release start
 	// with. Default: the release's name and "pillion".
-	FullnameOverride string `json:"fullnameOverride"`
+	FullnameOverride string `json:"fullnameOverride" jsonschema:"pattern=^([a-z]([a-z0-9-]*[a-z0-9])?)?$"`
 	// ImagePullSecrets are Secrets in the release's namespace, as [{name: my-registry}].
 	ImagePullSecrets []LocalReference `json:"imagePullSecrets"`
+	// CommonLabels are put on every object of the release.
+	CommonLabels map[string]string `json:"commonLabels"`
 	// Webhook is the Deployment that kube-apiserver calls for each new pod.
 	Webhook Webhook `json:"webhook"`
 	// TLS is the certificate that the webhook serves with.
 	TLS TLS `json:"tls"`
+	// Controller is the Deployment that keeps the certificate, where tls.source is
+	// controller.
+	Controller Controller `json:"controller"`
+	// NetworkPolicy says who may connect to whom.
+	NetworkPolicy NetworkPolicy `json:"networkPolicy"`
+	// Monitoring are objects for Prometheus Operator and Grafana.
+	Monitoring Monitoring `json:"monitoring"`
+	// ExtraObjects are applied with the release as they are.
+	ExtraObjects []map[string]any `json:"extraObjects"`
 	// Injector is the configuration of the injection: an InjectorConfig, without
 	// apiVersion and kind. `pillionctl config explain` describes every field. What
 	// is not given has its default; kubernetesVersion is the cluster's; the
@@ -52,11 +64,100 @@ type Webhook struct {
 	Resources Resources `json:"resources"`
 	// PodDisruptionBudget keeps a node's drain from stopping all replicas at once.
 	PodDisruptionBudget PodDisruptionBudget `json:"podDisruptionBudget"`
-	// ConfigurationAnnotations are put on the MutatingWebhookConfiguration, as
-	// cert-manager.io/inject-ca-from: NAMESPACE/CERTIFICATE.
+	// ConfigurationAnnotations are put on both webhook configurations.
 	ConfigurationAnnotations map[string]string `json:"configurationAnnotations"`
+	// Pod says where the replicas run, and what is on their pods. They are spread
+	// over hosts and zones in any case.
+	Pod Pod `json:"pod"`
 	// ExtraArgs are more arguments for pillion-webhook, as --log-level=debug.
 	ExtraArgs []string `json:"extraArgs"`
+}
+
+// Controller is the part of Values about pillion-controller.
+type Controller struct {
+	// Replicas of the controller, one of which leads; another is there for when its
+	// node fails.
+	Replicas int32 `json:"replicas" jsonschema:"minimum=1"`
+	// Image of the controller.
+	Image Image `json:"image"`
+	// StatusPort serves /healthz, /readyz and /metrics.
+	StatusPort int32 `json:"statusPort" jsonschema:"minimum=1024,maximum=65535"`
+	// Resources of a replica.
+	Resources Resources `json:"resources"`
+	// Pod says where the replicas run, and what is on their pods.
+	Pod Pod `json:"pod"`
+	// ExtraArgs are more arguments for pillion-controller, as --log-level=debug.
+	ExtraArgs []string `json:"extraArgs"`
+}
+
+// Pod is what can be said about the pods of a Deployment.
+type Pod struct {
+	// PriorityClassName of the pods. The default keeps a node that runs short from
+	// evicting them before the pods that need them to start.
+	PriorityClassName string `json:"priorityClassName"`
+	// NodeSelector of the pods.
+	NodeSelector map[string]string `json:"nodeSelector"`
+	// Tolerations of the pods.
+	Tolerations []map[string]any `json:"tolerations"`
+	// Affinity of the pods.
+	Affinity map[string]any `json:"affinity"`
+	// Annotations on the pods.
+	Annotations map[string]string `json:"annotations"`
+	// Labels on the pods, beside the chart's own.
+	Labels map[string]string `json:"labels"`
+}
+
+// NetworkPolicy is the part of Values about NetworkPolicies.
+type NetworkPolicy struct {
+	// Enabled says whether there are NetworkPolicies: the webhook takes admission
+	// requests from everywhere (kube-apiserver usually is no pod), connects to
+	// nobody, and both programs' status ports take connections from metricsFrom
+	// and, as ever, from the node. Where no network plugin knows NetworkPolicy,
+	// they do nothing.
+	Enabled bool `json:"enabled"`
+	// AdmissionFrom are the peers that may send admission requests, as in a
+	// NetworkPolicy's ingress.from, such as an ipBlock of the control plane.
+	// Default: all.
+	AdmissionFrom []map[string]any `json:"admissionFrom"`
+	// MetricsFrom are the peers that may read metrics, as in a NetworkPolicy's
+	// ingress.from. Default: every pod of the cluster.
+	MetricsFrom []map[string]any `json:"metricsFrom"`
+}
+
+// Monitoring is the part of Values about metrics.
+type Monitoring struct {
+	// ServiceMonitor has Prometheus Operator scrape the webhook and the controller.
+	ServiceMonitor ServiceMonitor `json:"serviceMonitor"`
+	// PrometheusRule has the alerts, each with a runbook.
+	PrometheusRule PrometheusRule `json:"prometheusRule"`
+	// Dashboard is a ConfigMap with the dashboard, which Grafana's sidecar loads.
+	Dashboard Dashboard `json:"dashboard"`
+}
+
+// ServiceMonitor is a monitoring.coreos.com/v1 ServiceMonitor.
+type ServiceMonitor struct {
+	// Enabled says whether there is one.
+	Enabled bool `json:"enabled"`
+	// Interval between scrapes.
+	Interval string `json:"interval" jsonschema:"pattern=^[0-9]+(s|m)$"`
+	// Labels that a Prometheus chooses its ServiceMonitors by.
+	Labels map[string]string `json:"labels"`
+}
+
+// PrometheusRule is a monitoring.coreos.com/v1 PrometheusRule.
+type PrometheusRule struct {
+	// Enabled says whether there is one.
+	Enabled bool `json:"enabled"`
+	// Labels that a Prometheus chooses its PrometheusRules by.
+	Labels map[string]string `json:"labels"`
+}
+
+// Dashboard is a ConfigMap.
+type Dashboard struct {
+	// Enabled says whether there is one.
+	Enabled bool `json:"enabled"`
+	// Labels by which Grafana's sidecar finds it.
+	Labels map[string]string `json:"labels"`
 }
 
 // LocalReference names an object in the release's namespace.
@@ -103,16 +204,32 @@ type Amounts struct {
 type PodDisruptionBudget struct {
 	// Enabled says whether there is one.
 	Enabled bool `json:"enabled"`
-	// MaxUnavailable is a number of replicas.
-	MaxUnavailable int32 `json:"maxUnavailable" jsonschema:"minimum=1"`
+	// MaxUnavailable is a number of replicas, or a percentage as "34%".
+	MaxUnavailable intstr.IntOrString `json:"maxUnavailable"`
 }
 
 // TLS is the part of Values about the serving certificate.
 type TLS struct {
+	// Source of the certificate: controller (pillion-controller makes and renews it
+	// and writes the caBundle), certManager (the chart renders Issuer and
+	// Certificate, and cert-manager does both) or provided (by you).
+	Source string `json:"source" jsonschema:"enum=controller,enum=certManager,enum=provided"`
 	// SecretName is a Secret in the release's namespace with tls.crt and tls.key,
-	// for the name SERVICE.NAMESPACE.svc, made by you or by cert-manager. A
-	// renewed one is taken over without a restart. Its CA belongs into the
-	// caBundle of the MutatingWebhookConfiguration, which the chart never writes.
-	// Default: the release's name and "pillion-webhook-tls".
-	SecretName string `json:"secretName"`
+	// for the name SERVICE.NAMESPACE.svc. A renewed one is taken over without a
+	// restart. Where tls.source is provided, its CA belongs into the caBundle of
+	// both webhook configurations, which the chart never writes. Default: the
+	// release's name and "pillion-webhook-tls".
+	SecretName string `json:"secretName" jsonschema:"pattern=^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$,maxLength=253"`
+	// CertManager is for tls.source certManager.
+	CertManager CertManager `json:"certManager"`
+}
+
+// CertManager is what the chart tells cert-manager.
+type CertManager struct {
+	// IssuerRef of an Issuer in the release's namespace, or of a ClusterIssuer, as
+	// {name: NAME, kind: ClusterIssuer}, whose CA is in the Secrets that it makes.
+	// Default: a CA of the release's own.
+	IssuerRef map[string]string `json:"issuerRef"`
+	// Duration that a serving certificate is valid. It is renewed after two thirds.
+	Duration string `json:"duration" jsonschema:"pattern=^[0-9]+h$"`
 }

@@ -134,6 +134,8 @@ func restrict(item map[string]any, path string) {
 		item["pattern"] = `^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`
 	case "excludedNamespaces[]", "namespaces[].match":
 		item["pattern"] = `^[a-z0-9*?-]{1,63}$`
+	case "revision":
+		item["pattern"] = `^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$`
 	case "kubernetesVersion":
 		item["pattern"] = v1alpha1.VersionPattern
 	case "images.init", "images.envoy":
