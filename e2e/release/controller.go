@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
 )
 
 // Controller is a pillion-controller, running as a process.
@@ -16,15 +18,22 @@ type Controller struct {
 	process *process
 }
 
-// StartController runs program with these arguments, against the API server of the
-// kubeconfig file, and waits until it is ready.
-func StartController(ctx context.Context, program, kubeconfig string, log io.Writer, arguments ...string) (*Controller, error) {
+// StartController runs program with the arguments of the controller's Deployment and
+// these beside, against the API server of the kubeconfig file, and waits until it is
+// ready.
+func (r *Release) StartController(ctx context.Context, program, kubeconfig string, log io.Writer, arguments ...string) (*Controller, error) {
+	var deployment appsv1.Deployment
+	if err := r.typed("controller", "Deployment", &deployment); err != nil {
+		return nil, err
+	}
 	ports, err := freePorts()
 	if err != nil {
 		return nil, err
 	}
 	port := strconv.Itoa(ports[0])
-	p, err := startProcess(ctx, log, program, append(arguments, "--kubeconfig="+kubeconfig, "--host=localhost", "--status-port="+port)...)
+	// Of a flag that is given twice the last one counts.
+	all := append(deployment.Spec.Template.Spec.Containers[0].Args, arguments...)
+	p, err := startProcess(ctx, log, program, append(all, "--kubeconfig="+kubeconfig, "--host=localhost", "--status-port="+port)...)
 	if err != nil {
 		return nil, fmt.Errorf("starting the controller: %w", err)
 	}

@@ -137,7 +137,7 @@ func (w *Webhook) Stop() error {
 // Config is the InjectorConfig document in the release's ConfigMap.
 func (r *Release) Config() ([]byte, error) {
 	var configMap corev1.ConfigMap
-	if err := r.typed("ConfigMap", &configMap); err != nil {
+	if err := r.typed("webhook", "ConfigMap", &configMap); err != nil {
 		return nil, err
 	}
 	return []byte(configMap.Data["config.yaml"]), nil
@@ -146,16 +146,16 @@ func (r *Release) Config() ([]byte, error) {
 // container is the webhook's, and service the name that its certificate is for.
 func (r *Release) container() (container corev1.Container, service string, err error) {
 	var deployment appsv1.Deployment
-	if err := r.typed("Deployment", &deployment); err != nil {
+	if err := r.typed("webhook", "Deployment", &deployment); err != nil {
 		return corev1.Container{}, "", err
 	}
 	return deployment.Spec.Template.Spec.Containers[0], r.Object("Service").GetName(), nil
 }
 
-func (r *Release) typed(kind string, into any) error {
-	object := r.Object(kind)
+func (r *Release) typed(component, kind string, into any) error {
+	object := r.Of(component, kind)
 	if object == nil {
-		return fmt.Errorf("the chart rendered no %s", kind)
+		return fmt.Errorf("the chart rendered no %s of the %s", kind, component)
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, into); err != nil {
 		return fmt.Errorf("reading the rendered %s: %w", kind, err)

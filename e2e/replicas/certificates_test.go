@@ -16,7 +16,9 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -27,15 +29,11 @@ import (
 	"github.com/pillion-mesh/pillion/e2e/release"
 )
 
-// startController runs pillion-controller as the chart does, and these arguments
-// beside.
+// startController runs pillion-controller as the chart's Deployment does, with the
+// rights of its ServiceAccount, and these arguments beside.
 func (s *system) startController(t *testing.T, arguments ...string) *release.Controller {
 	t.Helper()
-	arguments = append([]string{
-		"--namespace=" + ownNamespace, "--secret=" + s.secretName(), "--service=" + s.release.Object("Service").GetName(),
-		"--webhook-configuration=" + s.release.Object("MutatingWebhookConfiguration").GetName(), "--lease=pillion-controller",
-	}, arguments...)
-	c, err := release.StartController(t.Context(), world.controller, s.kubeconfig(t), t.Output(), arguments...)
+	c, err := s.release.StartController(t.Context(), world.controller, s.kubeconfig(t), t.Output(), arguments...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,14 +41,20 @@ func (s *system) startController(t *testing.T, arguments ...string) *release.Con
 	return c
 }
 
-// kubeconfig is a file that leads to kube-apiserver.
+// kubeconfig is a file that leads to kube-apiserver, as the controller's
+// ServiceAccount.
 func (s *system) kubeconfig(t *testing.T) string {
 	t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ownNamespace, Name: s.release.Of("controller", "ServiceAccount").GetName()}}
+	token := &authenticationv1.TokenRequest{}
+	if err := s.client.SubResource("token").Create(t.Context(), account, token); err != nil {
+		t.Fatal(err)
+	}
 	config := world.plane.Config
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	err := clientcmd.WriteToFile(clientcmdapi.Config{
 		Clusters:       map[string]*clientcmdapi.Cluster{"c": {Server: config.Host, CertificateAuthorityData: config.CAData}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"u": {ClientCertificateData: config.CertData, ClientKeyData: config.KeyData}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"u": {Token: token.Status.Token}},
 		Contexts:       map[string]*clientcmdapi.Context{"x": {Cluster: "c", AuthInfo: "u"}},
 		CurrentContext: "x",
 	}, file)
