@@ -40,9 +40,10 @@ bin/pillionctl bin/pillion-webhook:
 	@go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
 
 .PHONY: test
-test: ## run every test, with a real etcd, kube-apiserver (compiled once) and Envoy
+test: ## run every test, with a real etcd, kube-apiserver (compiled once), Envoy and Prometheus
 	@hack/packages test
 	@hack/envoy/fetch
+	@hack/prometheus/fetch
 	@hack/cluster/build
 	@go run ./hack/gotest -timeout 20m ./...
 	@go run ./hack/gotest -timeout 20m -race $(RACE)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"time"
 )
 
 // serving is the TLS configuration in force: a certificate and, where clients
@@ -20,22 +19,22 @@ type serving struct {
 }
 
 // load puts a certificate into force, with its key and, unless nil, the
-// authorities of clients; all in PEM. It returns when the certificate expires.
-func (s *serving) load(certificate, key, clientCAs []byte) (time.Time, error) {
+// authorities of clients; all in PEM. It returns the certificate.
+func (s *serving) load(certificate, key, clientCAs []byte) (*x509.Certificate, error) {
 	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("reading the certificate and its key: %w", err)
+		return nil, fmt.Errorf("reading the certificate and its key: %w", err)
 	}
 	config := baseTLS()
 	config.Certificates = []tls.Certificate{pair}
 	if clientCAs != nil {
 		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
 		if !config.ClientCAs.AppendCertsFromPEM(clientCAs) {
-			return time.Time{}, errors.New("reading the client CA file: there is no certificate in PEM in it")
+			return nil, errors.New("reading the client CA file: there is no certificate in PEM in it")
 		}
 	}
 	s.current.Store(config)
-	return pair.Leaf.NotAfter, nil
+	return pair.Leaf, nil
 }
 
 // config for a listener: it takes what is in force at the time of each handshake.

@@ -144,9 +144,12 @@ func TestCertificateReload(t *testing.T) {
 	if got := c.ConnectionState().PeerCertificates[0].SerialNumber.Int64(); got != 7 {
 		t.Errorf("certificate %d is served, want 7", got)
 	}
-	expiry := float64(r.serving.current.Load().Certificates[0].Leaf.NotAfter.Unix())
-	if got := value(t, r.metrics.certificateExpiry); got != expiry {
-		t.Errorf("the expiry is said to be %v, want %v", got, expiry)
+	leaf := r.serving.current.Load().Certificates[0].Leaf
+	if got, want := value(t, r.metrics.certificateExpiry), float64(leaf.NotAfter.Unix()); got != want {
+		t.Errorf("the expiry is said to be %v, want %v", got, want)
+	}
+	if got, want := value(t, r.metrics.certificateNotBefore), float64(leaf.NotBefore.Unix()); got != want {
+		t.Errorf("the certificate is said to be valid from %v on, want %v", got, want)
 	}
 }
 

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"crypto/x509"
 	"runtime"
 	"time"
 
@@ -23,6 +24,9 @@ const (
 // values, and every request is counted once: in admissions, workloads or failures.
 type Metrics struct {
 	Registry *prometheus.Registry
+	// Described are Pillion's own, in the order in which they are made. The
+	// registry has those of Go and of the process as well.
+	Described []MetricDescription
 
 	admissions *prometheus.CounterVec
 	workloads  *prometheus.CounterVec
@@ -35,10 +39,21 @@ type Metrics struct {
 	connections     prometheus.Gauge
 	connectionsShed *prometheus.CounterVec
 
-	configInfo        *prometheus.GaugeVec
-	configReload      reloadMetrics
-	certificateExpiry prometheus.Gauge
-	certificateReload reloadMetrics
+	ready                prometheus.Gauge
+	configInfo           *prometheus.GaugeVec
+	configReload         reloadMetrics
+	certificateNotBefore prometheus.Gauge
+	certificateExpiry    prometheus.Gauge
+	certificateReload    reloadMetrics
+}
+
+// MetricDescription is what can be said of a metric before it has a value.
+type MetricDescription struct {
+	Name string
+	// Type is Prometheus' word: counter, gauge or histogram.
+	Type   string
+	Labels []string
+	Help   string
 }
 
 // reloadMetrics are about a file that is polled.
@@ -67,19 +82,17 @@ func NewMetrics() *Metrics {
 	m.workloads = m.counters("workload_reviews_total", "Workloads that were looked at for what their owners should know; all are allowed.", "kind")
 	m.failures = m.counters("requests_failed_total", "Requests that got an HTTP error instead of a decision; failurePolicy decided about them.", "reason")
 	m.warnings = m.counters("warnings_total", "Warnings given to owners.", "reason")
-	m.duration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace: "pillion", Subsystem: "webhook", Name: "request_duration_seconds",
-		Help:    "Time from a request's header to its response.",
-		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
-	}, []string{"outcome"})
-	m.Registry.MustRegister(m.duration)
+	m.duration = m.histograms("request_duration_seconds", "Time from a request's header to its response.",
+		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "outcome")
 	m.inFlight = m.gauge("requests_in_flight", "Requests that are being read or answered.")
 	m.panics = m.counters("panics_total", "Panics that were answered with HTTP 500.").WithLabelValues()
 	m.connections = m.gauge("connections", "Open connections.")
 	m.connectionsShed = m.counters("connections_shed_total", "Connections closed because there were too many: the longest idle one, or a new one where none was idle.", "which")
+	m.ready = m.gauge("ready", "1 while /readyz answers 200, else 0.")
 	m.configInfo = m.gauges("config_info", "Hash of the configuration in force; the value is always 1.", "hash")
 	m.configReload = m.reload("config")
 	m.certificateReload = m.reload("certificate")
+	m.certificateNotBefore = m.gauge("certificate_not_before_timestamp_seconds", "From when the serving certificate is valid; 0 while there is none.")
 	m.certificateExpiry = m.gauge("certificate_expiry_timestamp_seconds", "When the serving certificate expires; 0 while there is none.")
 	m.gauges("build_info", "What is running; the value is always 1.", "version", "go_version").
 		WithLabelValues(injector.Version, runtime.Version()).Set(1)
@@ -128,16 +141,44 @@ func (m *Metrics) countWarnings(warnings []injector.Warning) {
 	}
 }
 
+// setReady is for each scrape, since nothing else asks all the time.
+func (m *Metrics) setReady(err error) {
+	if err != nil {
+		m.ready.Set(0)
+		return
+	}
+	m.ready.Set(1)
+}
+
+// setCertificate notes from when until when the one in force is valid.
+func (m *Metrics) setCertificate(leaf *x509.Certificate) {
+	m.certificateNotBefore.Set(float64(leaf.NotBefore.Unix()))
+	m.certificateExpiry.Set(float64(leaf.NotAfter.Unix()))
+}
+
 func (m *Metrics) counters(name, help string, labels ...string) *prometheus.CounterVec {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "pillion", Subsystem: "webhook", Name: name, Help: help}, labels)
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: m.describe("counter", name, help, labels), Help: help}, labels)
 	m.Registry.MustRegister(c)
 	return c
 }
 
 func (m *Metrics) gauges(name, help string, labels ...string) *prometheus.GaugeVec {
-	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "pillion", Subsystem: "webhook", Name: name, Help: help}, labels)
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: m.describe("gauge", name, help, labels), Help: help}, labels)
 	m.Registry.MustRegister(g)
 	return g
+}
+
+func (m *Metrics) histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: m.describe("histogram", name, help, labels), Help: help, Buckets: buckets}, labels)
+	m.Registry.MustRegister(h)
+	return h
+}
+
+// describe notes a metric and returns its whole name.
+func (m *Metrics) describe(kind, name, help string, labels []string) string {
+	name = prometheus.BuildFQName("pillion", "webhook", name)
+	m.Described = append(m.Described, MetricDescription{Name: name, Type: kind, Labels: labels, Help: help})
+	return name
 }
 
 func (m *Metrics) gauge(name, help string) prometheus.Gauge {

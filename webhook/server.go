@@ -136,9 +136,9 @@ func (s *Server) certificateFiles() *polledFiles {
 			if len(contents) > 2 {
 				clientCAs = contents[2]
 			}
-			expiry, err := s.serving.load(contents[0], contents[1], clientCAs)
+			leaf, err := s.serving.load(contents[0], contents[1], clientCAs)
 			if err == nil {
-				s.metrics.certificateExpiry.Set(float64(expiry.Unix()))
+				s.metrics.setCertificate(leaf)
 			}
 			return err
 		},

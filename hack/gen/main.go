@@ -1,5 +1,5 @@
 // Command gen writes what is generated from the types of api/v1alpha1, their
-// comments and their defaults:
+// comments and their defaults, and from the webhook's metrics:
 //
 //	gen          writes the generated files; it runs in hack/gen
 //	gen schema   prints the JSON schema of InjectorConfig
@@ -14,6 +14,7 @@ import (
 	"github.com/pillion-mesh/pillion/hack/gen/fields"
 	"github.com/pillion-mesh/pillion/hack/gen/reference"
 	"github.com/pillion-mesh/pillion/hack/gen/schema"
+	"github.com/pillion-mesh/pillion/webhook"
 )
 
 //go:generate go run .
@@ -83,5 +84,6 @@ func generate(root string) (map[string][]byte, error) {
 	return map[string][]byte{
 		"api/v1alpha1/zz_generated_fields.go": table,
 		"docs/reference/config.md":            reference.Config(list),
+		"docs/reference/metrics.md":           reference.Metrics(webhook.NewMetrics().Described),
 	}, nil
 }

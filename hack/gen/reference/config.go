@@ -1,4 +1,5 @@
-// Package reference writes the reference page of the configuration.
+// Package reference writes the reference pages of the configuration and of the
+// metrics.
 package reference
 
 import (
