@@ -20,6 +20,7 @@ type loaded struct {
 	inject func(injector.Request) injector.Result
 	review func(*injector.Workload) []injector.Warning
 	hash   string
+	optIn  v1alpha1.OptIn
 }
 
 // Load puts an InjectorConfig document, YAML or JSON, into force. A document that
@@ -33,7 +34,7 @@ func (c *Configuration) Load(document []byte) error {
 	if err != nil {
 		return fmt.Errorf("preparing the configuration: %w", err)
 	}
-	c.current.Store(&loaded{inject: prepared.Inject, review: prepared.Review, hash: prepared.ConfigHash()})
+	c.current.Store(&loaded{inject: prepared.Inject, review: prepared.Review, hash: prepared.ConfigHash(), optIn: config.OptIn})
 	return nil
 }
 

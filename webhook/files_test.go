@@ -103,7 +103,6 @@ func TestBadFileIsLoggedOnce(t *testing.T) {
 
 func TestNeverReadyWithoutConfig(t *testing.T) {
 	r := start(t, func(o *Options) { o.ConfigFile += ".missing" })
-	eventually(t, "the listener answers", r.answers.Load)
 	if status, body := r.status(t, "/readyz"); status != 503 || !strings.Contains(body, "no configuration was ever loaded") {
 		t.Errorf("got HTTP %d %q", status, body)
 	}
@@ -112,6 +111,19 @@ func TestNeverReadyWithoutConfig(t *testing.T) {
 	}
 	if _, err := r.review(r.httpClient(t)); err == nil || !strings.Contains(err.Error(), "HTTP 503: PIL094") {
 		t.Errorf("got %v", err)
+	}
+	write(t, r.options.ConfigFile, []byte(minimalConfig))
+	r.untilReady(t)
+}
+
+// TestReadyOnceItAnswersAReview: a handshake is not enough, and neither is an answer
+// that says that something failed.
+func TestReadyOnceItAnswersAReview(t *testing.T) {
+	r := start(t, func(o *Options) { o.ConfigFile += ".missing" })
+	r.configuration.current.Store(&loaded{inject: func(injector.Request) injector.Result { panic("as every pod") }})
+	eventually(t, "it asked itself again", func() bool { return value(t, r.metrics.panics) > 1 })
+	if status, body := r.status(t, "/readyz"); status != 503 || !strings.Contains(body, "the listener has not answered a review yet") {
+		t.Errorf("got HTTP %d %q", status, body)
 	}
 	write(t, r.options.ConfigFile, []byte(minimalConfig))
 	r.untilReady(t)

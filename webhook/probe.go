@@ -49,11 +49,11 @@ func Probe(ctx context.Context, o ProbeOptions) (string, error) {
 		return "", fmt.Errorf("reading the authorities in %s: there is no certificate in PEM", o.CAFile)
 	}
 	start := time.Now()
-	body, err := o.post(ctx, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13})
+	answer, err := o.ask(ctx, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13})
 	if err != nil {
 		return "", fmt.Errorf("asking %s about a pod: %w", o.Address, err)
 	}
-	if err := o.judge(body); err != nil {
+	if err := answer.judge(); err != nil {
 		return "", fmt.Errorf("asking %s about a pod with the label %s=%s: %w", o.Address, o.Label, o.Value, err)
 	}
 	took := time.Since(start).Round(time.Millisecond)
@@ -98,29 +98,42 @@ func (o *ProbeOptions) post(ctx context.Context, config *tls.Config) ([]byte, er
 	return body, err
 }
 
+// probeAnswer is what a probe reads of a response.
+type probeAnswer struct {
+	UID     string `json:"uid"`
+	Allowed bool   `json:"allowed"`
+	Patch   []byte `json:"patch"`
+	Status  struct {
+		Message string `json:"message"`
+	} `json:"status"`
+	AuditAnnotations map[string]string `json:"auditAnnotations"`
+}
+
+// ask sends the review and returns the answer to it.
+func (o *ProbeOptions) ask(ctx context.Context, config *tls.Config) (*probeAnswer, error) {
+	body, err := o.post(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	var review struct {
+		Response probeAnswer `json:"response"`
+	}
+	if err := json.Unmarshal(body, &review); err != nil {
+		return nil, fmt.Errorf("reading the answer: %w", err)
+	}
+	if uid := review.Response.UID; uid != probeUID {
+		return nil, fmt.Errorf("the answer is about %q, not %q: it is no webhook of Pillion's", uid, probeUID)
+	}
+	return &review.Response, nil
+}
+
 // judge says what is wrong with an answer.
-func (o *ProbeOptions) judge(body []byte) error {
-	var answer struct {
-		Response struct {
-			UID     string `json:"uid"`
-			Allowed bool   `json:"allowed"`
-			Patch   []byte `json:"patch"`
-			Status  struct {
-				Message string `json:"message"`
-			} `json:"status"`
-			AuditAnnotations map[string]string `json:"auditAnnotations"`
-		} `json:"response"`
-	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return fmt.Errorf("reading the answer: %w", err)
-	}
-	switch r := answer.Response; {
-	case r.UID != probeUID:
-		return fmt.Errorf("the answer is about %q, not %q: it is no webhook of Pillion's", r.UID, probeUID)
-	case !r.Allowed:
-		return fmt.Errorf("the pod is refused: %s", r.Status.Message)
-	case len(r.Patch) == 0:
-		return fmt.Errorf("the pod gets no sidecar: %v", r.AuditAnnotations)
+func (a *probeAnswer) judge() error {
+	switch {
+	case !a.Allowed:
+		return fmt.Errorf("the pod is refused: %s", a.Status.Message)
+	case len(a.Patch) == 0:
+		return fmt.Errorf("the pod gets no sidecar: %v", a.AuditAnnotations)
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/pprof"
 	"time"
@@ -59,19 +58,23 @@ func (s *Server) ready() error {
 	if s.serving.current.Load() == nil {
 		errs = append(errs, errors.New("no certificate was ever loaded; the log says why"))
 	} else if !s.answers.Load() {
-		errs = append(errs, errors.New("the listener has not completed a TLS handshake yet"))
+		errs = append(errs, errors.New("the listener has not answered a review yet"))
 	}
 	return errors.Join(errs...)
 }
 
-// untilAnswers tries the listener until a handshake with it succeeds.
+// untilAnswers asks the listener until it answers.
 func (s *Server) untilAnswers(ctx context.Context) {
 	ticker := time.NewTicker(answersInterval)
 	defer ticker.Stop()
 	for {
-		if s.serving.current.Load() != nil && s.handshake(ctx) == nil {
-			s.answers.Store(true)
-			return
+		if s.serving.current.Load() != nil && s.configuration.current.Load() != nil {
+			err := s.askItself(ctx)
+			if err == nil {
+				s.answers.Store(true)
+				return
+			}
+			s.options.Log.Debug("the listener does not answer yet", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -81,22 +84,30 @@ func (s *Server) untilAnswers(ctx context.Context) {
 	}
 }
 
-// handshake connects to the Server's own listener. The server is taken for itself
-// by its very certificate, since nothing here knows a name that it is good for.
-func (s *Server) handshake(ctx context.Context) error {
+// askItself sends a review to the Server's own listener, as kube-apiserver would: any
+// answer about it will do. The server is taken for itself by its very certificate,
+// since nothing here knows a name that it is good for.
+func (s *Server) askItself(ctx context.Context) error {
+	serving := s.serving.current.Load()
 	config := baseTLS()
 	config.InsecureSkipVerify = true
 	config.VerifyConnection = func(state tls.ConnectionState) error {
-		own := s.serving.current.Load().Certificates[0].Leaf
-		if !bytes.Equal(own.Raw, state.PeerCertificates[0].Raw) {
+		if own := serving.Certificates[0].Leaf; !bytes.Equal(own.Raw, state.PeerCertificates[0].Raw) {
 			return errors.New("the listener shows another certificate than the one that was loaded")
 		}
 		return nil
 	}
-	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: headerTimeout}, Config: config}
-	c, err := dialer.DialContext(ctx, "tcp", s.Address().String())
-	if err != nil {
-		return fmt.Errorf("connecting to the own listener: %w", err)
+	ctx, cancel := context.WithTimeout(ctx, headerTimeout)
+	defer cancel()
+	if serving.ClientCAs != nil { // there is no certificate that it could show
+		c, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", s.Address().String())
+		if err != nil {
+			return fmt.Errorf("connecting to the own listener: %w", err)
+		}
+		return c.Close()
 	}
-	return c.Close()
+	optIn := s.configuration.current.Load().optIn
+	o := ProbeOptions{Address: s.Address().String(), Label: optIn.Label, Value: optIn.Value, Namespace: "pillion-ready"}
+	_, err := o.ask(ctx, config)
+	return err
 }
