@@ -175,6 +175,9 @@ func TestChartRefusesWrongValues(t *testing.T) {
 		{"no disruption ever", "webhook: {podDisruptionBudget: {maxUnavailable: 0}}", "at '/webhook/podDisruptionBudget/maxUnavailable'"},
 		{"a revision", "injector: {revision: v1.2}", "at '/injector/revision'"},
 		{"the chart's own label", "webhook: {pod: {labels: {app.kubernetes.io/name: x}}}", "webhook.pod.labels has the label app.kubernetes.io/name, which is the chart's own: use another name"},
+		{"a label given twice", "{commonLabels: {team: a}, controller: {pod: {labels: {team: b}}}}", "controller.pod.labels and commonLabels both have the label team"},
+		{"cert-manager's annotation", "{tls: {source: certManager}, webhook: {configurationAnnotations: {cert-manager.io/inject-ca-from: a/b}}}", "which tls.source certManager sets by itself"},
+		{"no name for a Service", "fullnameOverride: Mesh", "at '/fullnameOverride'"},
 		{"erased", "webhook: {port: null}", "at '/webhook': missing property 'port'"},
 		{"regular expression as a namespace", `injector: {excludedNamespaces: ["a|b"]}`, "at '/injector/excludedNamespaces/0'"},
 		{"quote in a namespace", `injector: {excludedNamespaces: ["a'*"]}`, "at '/injector/excludedNamespaces/0'"},
@@ -207,7 +210,7 @@ func TestChartIsAccepted(t *testing.T) {
 	for _, file := range valuesFiles(t) {
 		t.Run(file.name, func(t *testing.T) {
 			rendered := mustRender(t, file.values)
-			for _, object := range rendered.Objects {
+			for _, object := range slices.Concat(rendered.Objects, rendered.Hooks) {
 				if into, known := operator[object.GetKind()]; known {
 					if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, into, true); err != nil {
 						t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), err)

@@ -45,6 +45,8 @@ type Release struct {
 	Text []byte
 	// Objects in the order in which Helm installs them.
 	Objects []*unstructured.Unstructured
+	// Hooks are what Helm installs at times of their own, as for `helm test`.
+	Hooks []*unstructured.Unstructured
 }
 
 // Render runs `helm template`. An error carries what Helm said.
@@ -68,25 +70,26 @@ func Render(ctx context.Context, o Options) (*Release, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rendering the chart with %s: %w\n%s", o.Helm, err, stderr.Bytes())
 	}
-	objects, err := decode(text)
-	if err != nil {
-		return nil, err
-	}
-	return &Release{Options: o, Text: text, Objects: objects}, nil
+	r := &Release{Options: o, Text: text}
+	return r, r.decode()
 }
 
-func decode(text []byte) ([]*unstructured.Unstructured, error) {
-	var objects []*unstructured.Unstructured
-	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
+// decode reads the objects in the text.
+func (r *Release) decode() error {
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(r.Text), 4096)
 	for {
 		object := &unstructured.Unstructured{}
-		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
-			return objects, nil
-		} else if err != nil {
-			return nil, fmt.Errorf("reading what Helm rendered: %w", err)
-		}
-		if len(object.Object) > 0 {
-			objects = append(objects, object)
+		err := decoder.Decode(object)
+		_, hook := object.GetAnnotations()["helm.sh/hook"]
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("reading what Helm rendered: %w", err)
+		case hook:
+			r.Hooks = append(r.Hooks, object)
+		case len(object.Object) > 0:
+			r.Objects = append(r.Objects, object)
 		}
 	}
 }

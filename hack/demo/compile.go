@@ -17,7 +17,7 @@ import (
 // whose programs run beside it.
 const compileScript = `
 set -eu
-hack/cluster/build
+hack/cluster/build helm control-plane
 echo "building the webhook"
 make bin/pillion-webhook
 echo "building the client of the API server"

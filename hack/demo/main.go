@@ -84,8 +84,8 @@ func built(ctx context.Context) bool {
 		return false
 	}
 	for line := range strings.Lines(string(output)) {
-		_, path, _ := strings.Cut(strings.TrimSpace(line), "=")
-		if _, err := os.Stat(path); err != nil {
+		name, path, _ := strings.Cut(strings.TrimSpace(line), "=")
+		if _, err := os.Stat(path); err != nil && name != "helm3" { // which is for tests
 			return false
 		}
 	}

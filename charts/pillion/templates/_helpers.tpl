@@ -20,6 +20,16 @@ longest suffix within the 63 characters of a Service's name.
 {{ include "pillion.fullname" . }}-controller
 {{- end }}
 
+{{/*
+The name of what belongs to no namespace. Releases of different revisions never
+clash, since neither the name of a release nor a revision has a dot. Two of the same
+name and revision do clash, whatever their namespaces, and Helm refuses the second
+one: both would answer for the same pods.
+*/}}
+{{- define "pillion.clusterName" -}}
+{{ include "pillion.fullname" . }}{{ with .Values.injector.revision }}.{{ . }}{{ end }}
+{{- end }}
+
 {{/* Whether pillion-controller runs. */}}
 {{- define "pillion.controller.enabled" -}}
 {{ if eq .Values.tls.source "controller" }}true{{ end }}
@@ -95,18 +105,3 @@ the configuration says what the selectors do.
 {{- toYaml $config -}}
 {{- end }}
 
-{{/* What neither the schema nor Kubernetes refuses, though it cannot work. */}}
-{{- define "pillion.validate" -}}
-{{- with .Values.webhook -}}
-{{- if eq (int .port) (int .statusPort) -}}
-{{- fail (printf "webhook.port and webhook.statusPort are both %d, and the webhook cannot listen twice on one port: give one of them another" (int .port)) -}}
-{{- end -}}
-{{- end -}}
-{{- range $of, $labels := dict "commonLabels" .Values.commonLabels "webhook.pod.labels" .Values.webhook.pod.labels "controller.pod.labels" .Values.controller.pod.labels -}}
-{{- range $key, $_ := $labels -}}
-{{- if or (hasPrefix "app.kubernetes.io/" $key) (eq $key "helm.sh/chart") -}}
-{{- fail (printf "%s has the label %s, which is the chart's own: use another name" $of $key) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- end }}

@@ -21,12 +21,7 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 securityContext:
-  runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
-  fsGroup: 65532
-  seccompProfile:
-    type: RuntimeDefault
+  {{- include "pillion.podSecurity" . | nindent 2 }}
 {{- with .values.pod.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
@@ -48,6 +43,9 @@ topologySpreadConstraints:
   - topologyKey: kubernetes.io/hostname
     maxSkew: 1
     whenUnsatisfiable: DoNotSchedule
+    # A node that takes no new pods does not count, else its drain would leave a
+    # replica without a place.
+    nodeTaintsPolicy: Honor
     matchLabelKeys: [pod-template-hash]
     labelSelector:
       matchLabels:
@@ -62,6 +60,14 @@ topologySpreadConstraints:
         {{- include "pillion.selectorLabels" . | nindent 8 }}
 {{- end }}
 
+{{- define "pillion.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
 {{- define "pillion.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
