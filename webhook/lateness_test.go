@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -71,22 +72,29 @@ func TestLateConnectionIsReset(t *testing.T) {
 			accepted <- c
 		}
 	}()
-	dial := func() net.Conn {
+	// read says how the server answers to a new connection, which can be before it is
+	// known to be open.
+	read := func() error {
 		c, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
-		t.Cleanup(func() { c.Close() })
-		return c
+		defer c.Close()
+		_, err = c.Read(make([]byte, 1))
+		return err
 	}
 	l.last.Store(time.Now().Add(-time.Minute).UnixNano())
-	if _, err := dial().Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+	if err := read(); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("got %v, want a reset", err)
 	}
 	if n := value(t, metrics.connectionsShed.WithLabelValues(shedLate)); n != 1 {
 		t.Errorf("%v are counted", n)
 	}
-	l.last.Store(time.Now().UnixNano())
-	dial()
+	l.last.Store(0)
+	ended := make(chan error)
+	go func() { ended <- read() }()
 	(<-accepted).Close()
+	if err := <-ended; !errors.Is(err, io.EOF) {
+		t.Errorf("got %v, want the end of a connection that was accepted", err)
+	}
 }
