@@ -2,16 +2,12 @@ package replicas
 
 import (
 	"cmp"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
-
-// soak says that the long forms are wanted, as by `make soak`.
-func soak() bool { return os.Getenv("PILLION_SOAK") != "" }
 
 // roll replaces every replica as a Deployment with maxSurge 1 and maxUnavailable 0
 // does: a new one has to be ready before an old one is told to stop.
@@ -31,7 +27,7 @@ func (s *system) roll(t *testing.T) {
 // pod missed". The short form is two rolls at 50.
 func TestRollingUpdate(t *testing.T) {
 	rolls, perSecond := 2, 50
-	if soak() {
+	if soak(t) {
 		rolls, perSecond = 20, 200
 	}
 	s := newSystem(t, nil)
