@@ -15,6 +15,7 @@ import (
 const (
 	shedIdle = "idle"
 	shedNew  = "new"
+	shedLate = "late"
 )
 
 // connections is a listener that bounds how many connections are open and knows
@@ -23,9 +24,10 @@ const (
 // connections open cannot keep others out.
 type connections struct {
 	net.Listener
-	limit   int
-	maxAge  time.Duration
-	metrics *Metrics
+	limit    int
+	maxAge   time.Duration
+	lateness *lateness
+	metrics  *Metrics
 
 	mutex sync.Mutex
 	open  map[*connection]struct{}
@@ -43,8 +45,8 @@ type connection struct {
 	waiting atomic.Int64
 }
 
-func newConnections(listener net.Listener, limit int, maxAge time.Duration, metrics *Metrics) *connections {
-	return &connections{Listener: listener, limit: limit, maxAge: maxAge, metrics: metrics, open: make(map[*connection]struct{})}
+func newConnections(listener net.Listener, limit int, maxAge time.Duration, l *lateness, metrics *Metrics) *connections {
+	return &connections{Listener: listener, limit: limit, maxAge: maxAge, lateness: l, metrics: metrics, open: make(map[*connection]struct{})}
 }
 
 // Accept implements net.Listener.
@@ -54,14 +56,27 @@ func (l *connections) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
+		// A handshake costs more than ten answers.
+		if l.lateness.tooMuch(time.Now()) != nil {
+			l.refuse(accepted, shedLate)
+			continue
+		}
 		c := &connection{Conn: accepted, owner: l, old: time.Now().Add(jitter(l.maxAge))}
 		c.waiting.Store(time.Now().UnixNano())
 		if l.admit(c) {
 			return c, nil
 		}
-		l.metrics.connectionsShed.WithLabelValues(shedNew).Inc()
-		_ = accepted.Close() // nobody is told anything either way
+		l.refuse(accepted, shedNew)
 	}
+}
+
+// refuse closes a connection with a reset, so that the client knows at once.
+func (l *connections) refuse(c net.Conn, which string) {
+	l.metrics.connectionsShed.WithLabelValues(which).Inc()
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // else it is a FIN, which says less
+	}
+	_ = c.Close() // nobody is told anything either way
 }
 
 // admit takes in a connection, closing another one if need be. It is false if

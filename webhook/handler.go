@@ -39,6 +39,7 @@ type Handler struct {
 	selfCheck     bool
 
 	inFlight    atomic.Int64
+	lateness    lateness
 	draining    atomic.Bool
 	bodies      bodies
 	panics      panics
@@ -110,6 +111,9 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, deadline time.T
 	}()
 	if f := checkHeader(r); f != nil {
 		return answer{failure: f}
+	}
+	if err := h.lateness.tooMuch(time.Now()); err != nil {
+		return answer{failure: overload(err)}
 	}
 	body, f := h.readBody(w, r, deadline)
 	if f != nil {

@@ -87,7 +87,7 @@ func NewMetrics() *Metrics {
 	m.inFlight = m.gauge("requests_in_flight", "Requests that are being read or answered.")
 	m.panics = m.counters("panics_total", "Panics that were answered with HTTP 500.").WithLabelValues()
 	m.connections = m.gauge("connections", "Open connections.")
-	m.connectionsShed = m.counters("connections_shed_total", "Connections closed because there were too many: the longest idle one, or a new one where none was idle.", "which")
+	m.connectionsShed = m.counters("connections_shed_total", "Connections closed because there were too many (the longest idle one, or a new one where none was idle), or new ones because work waited too long for a processor (late).", "which")
 	m.ready = m.gauge("ready", "1 while /readyz answers 200, else 0.")
 	m.configInfo = m.gauges("config_info", "Hash of the configuration in force; the value is always 1.", "hash")
 	m.configReload = m.reload("config")
@@ -123,6 +123,7 @@ func (m *Metrics) initialise() {
 	}
 	m.connectionsShed.WithLabelValues(shedIdle)
 	m.connectionsShed.WithLabelValues(shedNew)
+	m.connectionsShed.WithLabelValues(shedLate)
 }
 
 // record counts one answered request.

@@ -95,7 +95,7 @@ func Listen(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening for admission requests: %w", err)
 	}
-	s.listener = newConnections(listener, o.MaxConnections, o.MaxConnectionAge, s.metrics)
+	s.listener = newConnections(listener, o.MaxConnections, o.MaxConnectionAge, &s.handler.lateness, s.metrics)
 	s.statusListener, err = net.Listen("tcp", o.StatusAddress)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listening for status requests: %w", err), s.listener.Close())
@@ -176,6 +176,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		background.Go(func() { f.poll(running) })
 	}
 	background.Go(func() { s.untilAnswers(running) })
+	background.Go(func() { s.handler.lateness.measure(running) })
 	failed := make(chan error, 2)
 	background.Go(func() { failed <- s.admission.Serve(tls.NewListener(s.listener, s.serving.config())) })
 	background.Go(func() { failed <- s.status.Serve(s.statusListener) })

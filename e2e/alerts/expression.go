@@ -66,11 +66,11 @@ func (e Exposed) Unknown(expr string) ([]string, error) {
 			found = append(found, e.unknownMetric(node)...)
 		case *metricsql.AggrFuncExpr:
 			if strings.EqualFold(node.Modifier.Op, "by") {
-				found = append(found, e.unknownLabels(node, node.Modifier.Args)...)
+				found = append(found, e.unknownInAny(node.Args, node.Modifier.Args)...)
 			}
 		case *metricsql.BinaryOpExpr:
 			if strings.EqualFold(node.GroupModifier.Op, "on") {
-				found = append(found, e.unknownLabels(node, node.GroupModifier.Args)...)
+				found = append(found, e.unknownInAny([]metricsql.Expr{node.Left, node.Right}, node.GroupModifier.Args)...)
 			}
 		}
 	})
@@ -97,14 +97,33 @@ func (e Exposed) unknownMetric(node *metricsql.MetricExpr) []string {
 	return e.without(metric, labels)
 }
 
-// unknownLabels are those of labels that some metric below node does not have.
+// unknownLabels are those of labels that some metric which a line of node comes from
+// does not have.
 func (e Exposed) unknownLabels(node metricsql.Expr, labels []string) []string {
-	var found []string
-	metricsql.VisitAll(node, func(below metricsql.Expr) {
-		if metric, ok := below.(*metricsql.MetricExpr); ok {
-			found = append(found, e.without(nameOf(metric), labels)...)
+	switch node := node.(type) {
+	case *metricsql.MetricExpr:
+		return e.without(nameOf(node), labels)
+	case *metricsql.RollupExpr:
+		return e.unknownLabels(node.Expr, labels)
+	case *metricsql.FuncExpr:
+		return e.unknownInAny(node.Args, labels)
+	case *metricsql.AggrFuncExpr:
+		return e.unknownInAny(node.Args, labels)
+	case *metricsql.BinaryOpExpr:
+		if op := strings.ToLower(node.Op); op == "and" || op == "unless" {
+			return e.unknownLabels(node.Left, labels) // the right side only chooses
 		}
-	})
+		return e.unknownInAny([]metricsql.Expr{node.Left, node.Right}, labels)
+	default: // a number or a string
+		return nil
+	}
+}
+
+func (e Exposed) unknownInAny(nodes []metricsql.Expr, labels []string) []string {
+	var found []string
+	for _, node := range nodes {
+		found = append(found, e.unknownLabels(node, labels)...)
+	}
 	return found
 }
 
@@ -117,7 +136,11 @@ func (e Exposed) without(metric string, labels []string) []string {
 	var found []string
 	for _, label := range labels {
 		if !slices.Contains(own, label) && !slices.Contains(targetLabels(), label) {
-			found = append(found, fmt.Sprintf("%s has no label %s, but %s", metric, label, strings.Join(own, ", ")))
+			sentence := fmt.Sprintf("%s has no label %s", metric, label)
+			if len(own) > 0 {
+				sentence += ", but " + strings.Join(own, ", ")
+			}
+			found = append(found, sentence)
 		}
 	}
 	return found

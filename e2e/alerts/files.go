@@ -74,8 +74,9 @@ type Dashboard struct {
 	Title      string `json:"title"`
 	Templating struct {
 		List []struct {
-			Name string `json:"name"`
-			Type string `json:"type"`
+			Name  string          `json:"name"`
+			Type  string          `json:"type"`
+			Query json.RawMessage `json:"query"`
 		} `json:"list"`
 	} `json:"templating"`
 	// Panels are those that show something, without the rows.
@@ -104,6 +105,30 @@ func ReadDashboard(path string) (*Dashboard, error) {
 	}
 	d.Panels = panels
 	return &d, nil
+}
+
+// Variables are the queries behind the dashboard's variables, as PromQL: Grafana's
+// label_values(METRIC, LABEL) is the same as count by (LABEL) (METRIC).
+func (d *Dashboard) Variables() ([]string, error) {
+	var expressions []string
+	for _, variable := range d.Templating.List {
+		if variable.Type != "query" {
+			continue
+		}
+		var query struct {
+			Query string `json:"query"`
+		}
+		if err := json.Unmarshal(variable.Query, &query); err != nil {
+			return nil, fmt.Errorf("reading the query of the variable %s: %w", variable.Name, err)
+		}
+		inside, before := strings.CutPrefix(query.Query, "label_values(")
+		metric, label, comma := strings.Cut(strings.TrimSuffix(inside, ")"), ", ")
+		if !before || !comma {
+			return nil, fmt.Errorf("the variable %s has the query %q; accepted is label_values(METRIC, LABEL)", variable.Name, query.Query)
+		}
+		expressions = append(expressions, fmt.Sprintf("count by (%s) (%s)", label, metric))
+	}
+	return expressions, nil
 }
 
 // Substituted is the query as Grafana sends it with everything selected and a step
