@@ -99,7 +99,7 @@ func TestAnEntryThatIsGone(t *testing.T) {
 			r := p.render(t, "pillion", "entry-"+strings.ToLower(p.name), "")
 			in := []string{"--namespace", r.Namespace}
 			p.run(t, append([]string{"install", "pillion", chartFolder, "--create-namespace"}, in...)...)
-			defer func() { p.run(t, append([]string{"uninstall", "pillion"}, in...)...) }()
+			t.Cleanup(func() { p.run(t, append([]string{"uninstall", "pillion"}, in...)...) })
 			trustAndStop(t, c, r)
 			p.run(t, append([]string{"upgrade", "pillion", less}, in...)...)
 			checkEntries(t, c, r, 1)

@@ -34,7 +34,7 @@ func (p program) try(t *testing.T, arguments ...string) (string, error) {
 	if _, err := os.Stat(p.path); err != nil {
 		t.Fatalf("%s is not built (%v): run hack/cluster/build, as `make test` does", p.name, err)
 	}
-	command := exec.CommandContext(t.Context(), p.path, arguments...)
+	command := exec.CommandContext(withoutCancel(t), p.path, arguments...)
 	// Nothing of the user's own Helm or cluster has a say.
 	command.Env = []string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"), "KUBECONFIG=" + kubeconfig(t)}
 	output, err := command.CombinedOutput()

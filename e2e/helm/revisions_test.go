@@ -162,7 +162,7 @@ func TestReleasesSideBySide(t *testing.T) {
 					set = []string{"--set", "injector.revision=" + at.revision}
 				}
 				p.run(t, slices.Concat([]string{"install", at.name, chartFolder, "--create-namespace"}, in, set)...)
-				defer func() { p.run(t, append([]string{"uninstall", at.name}, in...)...) }()
+				t.Cleanup(func() { p.run(t, append([]string{"uninstall", at.name}, in...)...) })
 			}
 			output, err := p.try(t, "install", "pillion", chartFolder, "--create-namespace", "--namespace", "side-again", "--set", "injector.revision=b")
 			if err == nil || !strings.Contains(output, "invalid ownership metadata") {
