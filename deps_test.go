@@ -34,6 +34,7 @@ var rooms = map[string]string{
 	"iptables":   "pure",
 	"lifecycle":  "pure",
 	"manifest":   "pure",
+	"metric":     "pure",
 	"nearest":    "pure",
 	"netfilter":  "edge",
 	"proxy":      "edge",

@@ -66,7 +66,7 @@ type Controller struct {
 	manager manager.Manager
 	client  client.Client
 	events  events.EventRecorder
-	metrics *metrics
+	metrics *Metrics
 	status  *statusServer
 	bundles []*bundleKeeper
 }
@@ -97,7 +97,7 @@ func New(config *rest.Config, o Options) (*Controller, error) {
 	}
 	c := &Controller{
 		options: o, manager: m, client: client.WithFieldOwner(m.GetClient(), name),
-		events: m.GetEventRecorder(name), metrics: newMetrics(),
+		events: m.GetEventRecorder(name), metrics: NewMetrics(),
 	}
 	c.bundles = []*bundleKeeper{newBundleKeeper(mutating{}), newBundleKeeper(validating{})}
 	if err := c.watch(); err != nil {
@@ -107,7 +107,7 @@ func New(config *rest.Config, o Options) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening for status requests: %w", err)
 	}
-	c.status = newStatusServer(listener, m.GetCache(), c.metrics.registry, o.Log)
+	c.status = newStatusServer(listener, m.GetCache(), c.metrics.Registry, o.Log)
 	return c, errors.Join(m.Add(c.status), m.Add(manager.RunnableFunc(c.lead)))
 }
 

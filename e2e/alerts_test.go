@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"io"
 	"maps"
 	"net/http"
@@ -10,40 +11,21 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pillion-mesh/pillion/e2e/alerts"
+	"github.com/pillion-mesh/pillion/e2e/release"
 )
 
 const (
 	ruleFile      = chartFolder + "/files/alerts.yaml"
 	dashboardFile = chartFolder + "/files/dashboard.json"
 )
-
-// controllerMetrics stand for a scrape of pillion-controller until there is one here to
-// scrape; then scrape it in exposed, and drop this.
-const controllerMetrics = `
-# TYPE pillion_controller_certificate_expiry_timestamp_seconds gauge
-pillion_controller_certificate_expiry_timestamp_seconds{certificate="ca"} 1
-# TYPE pillion_controller_certificates_issued_total counter
-pillion_controller_certificates_issued_total{certificate="ca",reason="missing"} 1
-# TYPE pillion_controller_ca_bundle_writes_total counter
-pillion_controller_ca_bundle_writes_total{kind="MutatingWebhookConfiguration"} 1
-# TYPE pillion_controller_ca_bundle_contested gauge
-pillion_controller_ca_bundle_contested{kind="MutatingWebhookConfiguration"} 0
-# TYPE pillion_controller_errors_total counter
-pillion_controller_errors_total{what="secret"} 0
-# TYPE pillion_controller_leader gauge
-pillion_controller_leader 1
-# TYPE pillion_controller_build_info gauge
-pillion_controller_build_info{version="dev",go_version="go1.26"} 1
-`
-
-// notScraped are rows of the dashboard whose queries find nothing here, and why.
-var notScraped = map[string]string{
-	"pillion-controller (where tls.source is controller)": "no pillion-controller runs in this test",
-}
 
 // legendLabel is a label in the legend of a panel.
 var legendLabel = regexp.MustCompile(`{{(\w+)}}`)
@@ -79,7 +61,8 @@ func monitor(t *testing.T) *monitored {
 		t.Fatal(err)
 	}
 	installed := install(t, nil)
-	m.Prometheus = startPrometheus(t, installed)
+	controller := installed.startController(t)
+	m.Prometheus = startPrometheus(t, installed, controller)
 	m.eventuallyFinds(t, "pillion_webhook_ready == 1")
 	m.eventuallyFinds(t, `up{job="apiserver"} == 1`)
 
@@ -91,7 +74,7 @@ func monitor(t *testing.T) *monitored {
 		t.Error("a pod with a wrong annotation was accepted")
 	}
 	m.eventuallyFinds(t, `pillion_webhook_admissions_total{verdict="refuse"} > 0`)
-	m.exposed = exposed(t, installed)
+	m.exposed = exposed(t, installed, controller)
 
 	installed.stop(t)
 	// The first one makes the series, and the second one is seen as an increase.
@@ -107,6 +90,41 @@ func monitor(t *testing.T) *monitored {
 		m.exposed[series] = labels
 	}
 	return m
+}
+
+// startController starts pillion-controller, and gives the webhook the certificate that
+// it made.
+func (i *installation) startController(t *testing.T) *release.Controller {
+	t.Helper()
+	c := apiServer(t)
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := i.release.WriteKubeconfig(t.Context(), world.plane.Config, file); err != nil {
+		t.Fatal(err)
+	}
+	controller, err := i.release.StartController(t.Context(), world.controllerProgram, file, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := controller.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	var secret corev1.Secret
+	key := client.ObjectKeyFromObject(i.release.Of("controller", "Secret"))
+	err = wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+		return c.Get(ctx, key, &secret) == nil && len(secret.Data["tls.key"]) > 0, nil
+	})
+	if err != nil {
+		t.Fatalf("there is no certificate: %v", err)
+	}
+	for _, name := range []string{"tls.crt", "tls.key"} {
+		if err := os.WriteFile(filepath.Join(i.folder, "tls", name), secret.Data[name], 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitUntilCalled(t, c)
+	return controller
 }
 
 // testNames: a metric or a label that is named is exposed.
@@ -136,18 +154,9 @@ func (m *monitored) testNames(t *testing.T) {
 
 // testDashboard: each query finds a line, with the labels that its legend shows.
 func (m *monitored) testDashboard(t *testing.T) {
-	rows := map[string]bool{}
 	for _, panel := range m.dashboard.Panels {
-		rows[panel.Row] = true
-		_, empty := notScraped[panel.Row]
 		for _, query := range panel.Targets {
 			expression := query.Substituted("5s")
-			if empty {
-				if found := m.series(t, expression); len(found) > 0 {
-					t.Errorf("%s: take it out of notScraped, %s finds %v", panel.Title, expression, found)
-				}
-				continue
-			}
 			for _, labels := range m.eventuallyFinds(t, expression) {
 				for _, named := range legendLabel.FindAllStringSubmatch(query.Legend, -1) {
 					if labels[named[1]] == "" {
@@ -155,11 +164,6 @@ func (m *monitored) testDashboard(t *testing.T) {
 					}
 				}
 			}
-		}
-	}
-	for row := range notScraped {
-		if !rows[row] {
-			t.Errorf("notScraped has %q, which is no row", row)
 		}
 	}
 }
@@ -215,7 +219,7 @@ func (m *monitored) eventuallyFinds(t *testing.T, expression string) (found []ma
 }
 
 // startPrometheus lets one scrape the installation's webhook and kube-apiserver.
-func startPrometheus(t *testing.T, installed *installation) *alerts.Prometheus {
+func startPrometheus(t *testing.T, installed *installation, controller *release.Controller) *alerts.Prometheus {
 	t.Helper()
 	programs, err := alerts.Find(t.Context(), "..")
 	if err != nil {
@@ -234,6 +238,7 @@ func startPrometheus(t *testing.T, installed *installation) *alerts.Prometheus {
 	}
 	prometheus, err := alerts.Start(t.Context(), programs.Prometheus, folder, ruleFile, []alerts.Target{
 		{Job: "pillion-webhook", Address: strings.TrimPrefix(installed.webhook.StatusURL, "http://"), Labels: map[string]string{"namespace": ownNamespace}},
+		{Job: "pillion-controller", Address: strings.TrimPrefix(controller.StatusURL, "http://"), Labels: map[string]string{"namespace": ownNamespace}},
 		{Job: "apiserver", Address: apiServerURL(t).Host, TLS: tls},
 	}, t.Output())
 	if err != nil {
@@ -249,10 +254,10 @@ func startPrometheus(t *testing.T, installed *installation) *alerts.Prometheus {
 
 // exposed is what can be scraped beside kube-apiserver, and what Prometheus itself says of each
 // target.
-func exposed(t *testing.T, installed *installation) alerts.Exposed {
+func exposed(t *testing.T, installed *installation, controller *release.Controller) alerts.Exposed {
 	t.Helper()
 	all := alerts.Exposed{"up": nil}
-	for _, text := range []string{installed.metrics(t), controllerMetrics} {
+	for _, text := range []string{installed.metrics(t), metricsOf(t, controller.StatusURL)} {
 		maps.Copy(all, readExposed(t, strings.NewReader(text)))
 	}
 	return all

@@ -20,9 +20,9 @@ import (
 // world is what all tests share; TestMain sets it and nobody changes it.
 var world struct {
 	plane *controlplane.ControlPlane
-	// helmProgram, webhookProgram and auditLog are paths; kube-apiserver logs there
+	// helmProgram, webhookProgram, controllerProgram and auditLog are paths; kube-apiserver logs there
 	// what happens to pods.
-	helmProgram, webhookProgram, auditLog string
+	helmProgram, webhookProgram, controllerProgram, auditLog string
 }
 
 // auditPolicy makes kube-apiserver log the creation of pods.
@@ -46,12 +46,12 @@ func run(m *testing.M) (status int, err error) {
 	}
 	folder, err := os.MkdirTemp("", "pillion-e2e-")
 	if err != nil {
-		return 1, fmt.Errorf("making a folder for the webhook's program and the audit log: %w", err)
+		return 1, fmt.Errorf("making a folder for our programs and the audit log: %w", err)
 	}
 	defer os.RemoveAll(folder)
-	webhook := filepath.Join(folder, "pillion-webhook")
-	if output, err := exec.CommandContext(ctx, "go", "build", "-o", webhook, "../cmd/pillion-webhook").CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("building the webhook: %w\n%s", err, output)
+	build := exec.CommandContext(ctx, "go", "build", "-o", folder+string(filepath.Separator), "../cmd/pillion-webhook", "../cmd/pillion-controller")
+	if output, err := build.CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("building our programs: %w\n%s", err, output)
 	}
 	policy, auditLog := filepath.Join(folder, "audit-policy.json"), filepath.Join(folder, "audit.log")
 	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
@@ -62,7 +62,8 @@ func run(m *testing.M) (status int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, plane.Stop()) }()
-	world.plane, world.helmProgram, world.webhookProgram, world.auditLog = plane, programs.Helm, webhook, auditLog
+	world.plane, world.helmProgram, world.auditLog = plane, programs.Helm, auditLog
+	world.webhookProgram, world.controllerProgram = filepath.Join(folder, "pillion-webhook"), filepath.Join(folder, "pillion-controller")
 	return m.Run(), nil
 }
 
@@ -71,7 +72,7 @@ func run(m *testing.M) (status int, err error) {
 // would pass with the result of the one before. Go takes no note before m.Run.
 func noteInputs(t *testing.T) {
 	t.Helper()
-	for _, folder := range []string{chartFolder, "../webhook", "../cmd/pillion-webhook", "../go.sum"} {
+	for _, folder := range []string{chartFolder, "../webhook", "../controller", "../cmd/pillion-webhook", "../cmd/pillion-controller", "../go.sum"} {
 		err := filepath.WalkDir(folder, func(path string, _ os.DirEntry, err error) error {
 			if err == nil {
 				_, err = os.Stat(path)

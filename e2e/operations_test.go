@@ -18,7 +18,12 @@ import (
 // metrics is what Prometheus would read.
 func (i *installation) metrics(t *testing.T) string {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, i.webhook.StatusURL+"/metrics", http.NoBody)
+	return metricsOf(t, i.webhook.StatusURL)
+}
+
+func metricsOf(t *testing.T, statusURL string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, statusURL+"/metrics", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}

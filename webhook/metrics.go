@@ -2,13 +2,12 @@ package webhook
 
 import (
 	"crypto/x509"
-	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/pillion-mesh/pillion/injector"
+	"github.com/pillion-mesh/pillion/metric"
 )
 
 // The outcomes of requests, where their durations are counted, are the verdicts about
@@ -23,10 +22,7 @@ const (
 // Metrics are what the webhook tells Prometheus. Every label has a closed set of
 // values, and every request is counted once: in admissions, workloads or failures.
 type Metrics struct {
-	Registry *prometheus.Registry
-	// Described are Pillion's own, in the order in which they are made. The
-	// registry has those of Go and of the process as well.
-	Described []MetricDescription
+	*metric.Set
 
 	admissions *prometheus.CounterVec
 	workloads  *prometheus.CounterVec
@@ -47,15 +43,6 @@ type Metrics struct {
 	certificateReload    reloadMetrics
 }
 
-// MetricDescription is what can be said of a metric before it has a value.
-type MetricDescription struct {
-	Name string
-	// Type is Prometheus' word: counter, gauge or histogram.
-	Type   string
-	Labels []string
-	Help   string
-}
-
 // reloadMetrics are about a file that is polled.
 type reloadMetrics struct {
 	successful prometheus.Gauge
@@ -73,29 +60,23 @@ func (r reloadMetrics) record(err error) {
 
 // NewMetrics makes the metrics on a registry of their own.
 func NewMetrics() *Metrics {
-	m := &Metrics{Registry: prometheus.NewRegistry()}
-	m.Registry.MustRegister(
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	)
-	m.admissions = m.counters("admissions_total", "Pods that were decided on.", "verdict", "reason", "dry_run")
-	m.workloads = m.counters("workload_reviews_total", "Workloads that were looked at for what their owners should know; all are allowed.", "kind")
-	m.failures = m.counters("requests_failed_total", "Requests that got an HTTP error instead of a decision; failurePolicy decided about them.", "reason")
-	m.warnings = m.counters("warnings_total", "Warnings given to owners.", "reason")
-	m.duration = m.histograms("request_duration_seconds", "Time from a request's header to its response.",
+	m := &Metrics{Set: metric.NewSet("webhook", injector.Version)}
+	m.admissions = m.Counters("admissions_total", "Pods that were decided on.", "verdict", "reason", "dry_run")
+	m.workloads = m.Counters("workload_reviews_total", "Workloads that were looked at for what their owners should know; all are allowed.", "kind")
+	m.failures = m.Counters("requests_failed_total", "Requests that got an HTTP error instead of a decision; failurePolicy decided about them.", "reason")
+	m.warnings = m.Counters("warnings_total", "Warnings given to owners.", "reason")
+	m.duration = m.Histograms("request_duration_seconds", "Time from a request's header to its response.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "outcome")
-	m.inFlight = m.gauge("requests_in_flight", "Requests that are being read or answered.")
-	m.panics = m.counters("panics_total", "Panics that were answered with HTTP 500.").WithLabelValues()
-	m.connections = m.gauge("connections", "Open connections.")
-	m.connectionsShed = m.counters("connections_shed_total", "Connections closed because there were too many (the longest idle one, or a new one where none was idle), or new ones because work waited too long for a processor (late).", "which")
-	m.ready = m.gauge("ready", "1 while /readyz answers 200, else 0.")
-	m.configInfo = m.gauges("config_info", "Hash of the configuration in force; the value is always 1.", "hash")
+	m.inFlight = m.Gauge("requests_in_flight", "Requests that are being read or answered.")
+	m.panics = m.Counters("panics_total", "Panics that were answered with HTTP 500.").WithLabelValues()
+	m.connections = m.Gauge("connections", "Open connections.")
+	m.connectionsShed = m.Counters("connections_shed_total", "Connections closed because there were too many (the longest idle one, or a new one where none was idle), or new ones because work waited too long for a processor (late).", "which")
+	m.ready = m.Gauge("ready", "1 while /readyz answers 200, else 0.")
+	m.configInfo = m.Gauges("config_info", "Hash of the configuration in force; the value is always 1.", "hash")
 	m.configReload = m.reload("config")
 	m.certificateReload = m.reload("certificate")
-	m.certificateNotBefore = m.gauge("certificate_not_before_timestamp_seconds", "From when the serving certificate is valid; 0 while there is none.")
-	m.certificateExpiry = m.gauge("certificate_expiry_timestamp_seconds", "When the serving certificate expires; 0 while there is none.")
-	m.gauges("build_info", "What is running; the value is always 1.", "version", "go_version").
-		WithLabelValues(injector.Version, runtime.Version()).Set(1)
+	m.certificateNotBefore = m.Gauge("certificate_not_before_timestamp_seconds", "From when the serving certificate is valid; 0 while there is none.")
+	m.certificateExpiry = m.Gauge("certificate_expiry_timestamp_seconds", "When the serving certificate expires; 0 while there is none.")
 	m.initialise()
 	return m
 }
@@ -157,38 +138,9 @@ func (m *Metrics) setCertificate(leaf *x509.Certificate) {
 	m.certificateExpiry.Set(float64(leaf.NotAfter.Unix()))
 }
 
-func (m *Metrics) counters(name, help string, labels ...string) *prometheus.CounterVec {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: m.describe("counter", name, help, labels), Help: help}, labels)
-	m.Registry.MustRegister(c)
-	return c
-}
-
-func (m *Metrics) gauges(name, help string, labels ...string) *prometheus.GaugeVec {
-	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: m.describe("gauge", name, help, labels), Help: help}, labels)
-	m.Registry.MustRegister(g)
-	return g
-}
-
-func (m *Metrics) histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: m.describe("histogram", name, help, labels), Help: help, Buckets: buckets}, labels)
-	m.Registry.MustRegister(h)
-	return h
-}
-
-// describe notes a metric and returns its whole name.
-func (m *Metrics) describe(kind, name, help string, labels []string) string {
-	name = prometheus.BuildFQName("pillion", "webhook", name)
-	m.Described = append(m.Described, MetricDescription{Name: name, Type: kind, Labels: labels, Help: help})
-	return name
-}
-
-func (m *Metrics) gauge(name, help string) prometheus.Gauge {
-	return m.gauges(name, help).WithLabelValues()
-}
-
 func (m *Metrics) reload(what string) reloadMetrics {
 	return reloadMetrics{
-		successful: m.gauge(what+"_last_reload_successful", "1 if what the "+what+" files said last could be used, else 0, and what was used before stays in force."),
-		last:       m.gauge(what+"_last_reload_success_timestamp_seconds", "When the "+what+" was last loaded."),
+		successful: m.Gauge(what+"_last_reload_successful", "1 if what the "+what+" files said last could be used, else 0, and what was used before stays in force."),
+		last:       m.Gauge(what+"_last_reload_success_timestamp_seconds", "When the "+what+" was last loaded."),
 	}
 }

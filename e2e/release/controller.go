@@ -8,6 +8,12 @@ import (
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // Controller is a pillion-controller, running as a process.
@@ -42,6 +48,26 @@ func (r *Release) StartController(ctx context.Context, program, kubeconfig strin
 		return nil, errors.Join(err, c.Stop())
 	}
 	return c, nil
+}
+
+// WriteKubeconfig writes a file that leads to the API server of config, as the
+// controller's ServiceAccount: with the rights that the chart gives it and no others.
+func (r *Release) WriteKubeconfig(ctx context.Context, config *rest.Config, file string) error {
+	c, err := client.New(config, client.Options{})
+	if err != nil {
+		return fmt.Errorf("preparing the API client: %w", err)
+	}
+	account, token := &corev1.ServiceAccount{}, &authenticationv1.TokenRequest{}
+	account.Namespace, account.Name = r.Namespace, r.Of("controller", "ServiceAccount").GetName()
+	if err := c.SubResource("token").Create(ctx, account, token); err != nil {
+		return fmt.Errorf("asking for a token of ServiceAccount %s: %w", account.Name, err)
+	}
+	return clientcmd.WriteToFile(api.Config{
+		Clusters:       map[string]*api.Cluster{"c": {Server: config.Host, CertificateAuthorityData: config.CAData}},
+		AuthInfos:      map[string]*api.AuthInfo{"u": {Token: token.Status.Token}},
+		Contexts:       map[string]*api.Context{"x": {Cluster: "c", AuthInfo: "u"}},
+		CurrentContext: "x",
+	}, file)
 }
 
 // Stop ends the process as kubelet does, and waits for it.

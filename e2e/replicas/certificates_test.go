@@ -16,12 +16,8 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pillion-mesh/pillion/controller"
@@ -41,24 +37,11 @@ func (s *system) startController(t *testing.T, arguments ...string) *release.Con
 	return c
 }
 
-// kubeconfig is a file that leads to kube-apiserver, as the controller's
-// ServiceAccount.
+// kubeconfig is the controller's.
 func (s *system) kubeconfig(t *testing.T) string {
 	t.Helper()
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ownNamespace, Name: s.release.Of("controller", "ServiceAccount").GetName()}}
-	token := &authenticationv1.TokenRequest{}
-	if err := s.client.SubResource("token").Create(t.Context(), account, token); err != nil {
-		t.Fatal(err)
-	}
-	config := world.plane.Config
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	err := clientcmd.WriteToFile(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{"c": {Server: config.Host, CertificateAuthorityData: config.CAData}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"u": {Token: token.Status.Token}},
-		Contexts:       map[string]*clientcmdapi.Context{"x": {Cluster: "c", AuthInfo: "u"}},
-		CurrentContext: "x",
-	}, file)
-	if err != nil {
+	if err := s.release.WriteKubeconfig(t.Context(), world.plane.Config, file); err != nil {
 		t.Fatal(err)
 	}
 	return file

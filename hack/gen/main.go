@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/pillion-mesh/pillion/controller"
 	"github.com/pillion-mesh/pillion/hack/gen/fields"
 	"github.com/pillion-mesh/pillion/hack/gen/reference"
 	"github.com/pillion-mesh/pillion/hack/gen/schema"
@@ -84,6 +85,9 @@ func generate(root string) (map[string][]byte, error) {
 	return map[string][]byte{
 		"api/v1alpha1/zz_generated_fields.go": table,
 		"docs/reference/config.md":            reference.Config(list),
-		"docs/reference/metrics.md":           reference.Metrics(webhook.NewMetrics().Described),
+		"docs/reference/metrics.md": reference.Metrics(
+			reference.ProgramMetrics{Program: "pillion-webhook", List: webhook.NewMetrics().Described},
+			reference.ProgramMetrics{Program: "pillion-controller", List: controller.NewMetrics().Described},
+		),
 	}, nil
 }
