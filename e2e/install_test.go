@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	"github.com/pillion-mesh/pillion/e2e/release"
 	"github.com/pillion-mesh/pillion/injector"
 )
@@ -61,10 +62,11 @@ func install(t *testing.T, values map[string]any) *installation {
 	if err := rendered.TrustCA(t.Context(), c, webhook.CA); err != nil {
 		t.Fatal(err)
 	}
-	if installed.injector, err = injector.New(configOf(t, rendered)); err != nil {
+	config := configOf(t, rendered)
+	if installed.injector, err = injector.New(config); err != nil {
 		t.Fatal(err)
 	}
-	waitUntilCalled(t, c)
+	waitUntilCalled(t, c, config.Revision)
 	return installed
 }
 
@@ -112,11 +114,15 @@ func uninstall(t *testing.T, c client.Client, r *release.Release) {
 
 // waitUntilCalled creates pods, dry, until one comes back injected: kube-apiserver
 // takes a moment to notice a webhook configuration and a Service.
-func waitUntilCalled(t *testing.T, c client.Client) {
+func waitUntilCalled(t *testing.T, c client.Client, revision string) {
 	t.Helper()
-	labelNamespace(t, c, "probe", map[string]string{optInLabel: "true"})
+	name, labels := "probe", map[string]string{optInLabel: "true"}
+	if revision != "" {
+		name, labels[v1alpha1.RevisionLabel] = "probe-"+revision, revision
+	}
+	labelNamespace(t, c, name, labels)
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "probe", Namespace: "probe", Labels: map[string]string{optInLabel: "true"}},
+		ObjectMeta: metav1.ObjectMeta{Name: "probe", Namespace: name, Labels: map[string]string{optInLabel: "true"}},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
 	}
 	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {

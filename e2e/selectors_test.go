@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	"github.com/pillion-mesh/pillion/injector"
 )
 
@@ -66,6 +67,11 @@ func newGenerator(t *testing.T) *generator {
 		labels := map[string]string{}
 		g.label(labels, optInLabel, 0.8)
 		g.label(labels, strictLabel, 0.5)
+		// Nothing, this release's revision when it is canary, another one, and a label
+		// that is empty, which is no revision at all.
+		if n := g.IntN(6); n < 3 {
+			labels[v1alpha1.RevisionLabel] = [...]string{"canary", "beta", ""}[n]
+		}
 		g.namespaces[strings.ReplaceAll(name, "T", token)] = labels
 	}
 	for _, name := range []string{ownNamespace, "kube-system", "kube-node-lease"} {
@@ -167,12 +173,23 @@ func (g *generator) describe(pod *corev1.Pod) string {
 // answer: a strict namespace refuses the pods that would have got a sidecar (or a
 // refusal), and neither there nor anywhere else is a pod held up that would not.
 func TestSelectorsAgreeWithDecide(t *testing.T) {
+	for _, revision := range []string{"", "canary"} {
+		t.Run("revision "+revision, func(t *testing.T) { testSelectorsAgree(t, revision) })
+	}
+}
+
+func testSelectorsAgree(t *testing.T, revision string) {
+	t.Helper()
 	c := apiServer(t)
 	g := newGenerator(t)
 	for name, labels := range g.namespaces {
 		labelNamespace(t, c, name, labels)
 	}
-	installed := install(t, map[string]any{"injector": map[string]any{"excludedNamespaces": g.excluded}})
+	settings := map[string]any{"excludedNamespaces": g.excluded}
+	if revision != "" {
+		settings["revision"] = revision
+	}
+	installed := install(t, map[string]any{"injector": settings})
 
 	seen := map[string]int{}
 	for i := range podsPerPhase {

@@ -49,7 +49,9 @@ func (i *Injector) decide(pod *Pod, ns Namespace) (Decision, string) {
 	if ns.Labels != nil && ns.Labels[optIn.Label] != optIn.Value {
 		return skip(ReasonNamespaceNotOptedIn, "namespace %s does not have the label %s=%s", ns.Name, optIn.Label, optIn.Value)
 	}
-	if revision := ns.Labels[v1alpha1.RevisionLabel]; ns.Labels != nil && revision != i.config.Revision {
+	// A label that is empty is a label too: the selector of a release without a
+	// revision asks whether it is there.
+	if revision, labelled := ns.Labels[v1alpha1.RevisionLabel]; ns.Labels != nil && (revision != i.config.Revision || labelled && revision == "") {
 		return skip(ReasonOtherRevision, "namespace %s is for revision %q (label %s), and this is the configuration of revision %q", ns.Name, revision, v1alpha1.RevisionLabel, i.config.Revision)
 	}
 	if _, mirror := pod.Metadata.Annotations[mirrorAnnotation]; mirror {
