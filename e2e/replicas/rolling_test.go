@@ -130,3 +130,29 @@ func TestReplicaHangs(t *testing.T) {
 		}
 	}
 }
+
+// TestScaleUp: connections stay with the replica that they were opened to, so their age
+// is bounded, and a new replica gets its share.
+func TestScaleUp(t *testing.T) {
+	s := newSystem(t, map[string]any{"extraArgs": []any{"--max-connection-age=500ms"}})
+	s.startController(t)
+	s.addReplica(t, 200*time.Millisecond)
+	s.waitReady(t, 1)
+	s.waitCalled(t)
+	l := &load{client: s.client, namespaces: []string{s.ignore, s.strict}, perSecond: 50}
+	stop := l.start(t)
+	sleep(t.Context(), time.Second)
+	for range 2 {
+		s.addReplica(t, 200*time.Millisecond)
+	}
+	eventually(t, "each replica has work", func() bool {
+		for _, r := range s.replicas {
+			if r.answered(t) < 20 {
+				return false
+			}
+		}
+		return true
+	})
+	stop()
+	l.check(t, 50)
+}
