@@ -57,7 +57,7 @@ func (l *connections) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		// A handshake costs more than ten answers.
-		if l.lateness.tooMuch(time.Now()) != nil {
+		if l.lateness.exceeds(maxConnectionLateness, time.Now()) != nil {
 			l.refuse(accepted, shedLate)
 			continue
 		}

@@ -112,7 +112,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, deadline time.T
 	if f := checkHeader(r); f != nil {
 		return answer{failure: f}
 	}
-	if err := h.lateness.tooMuch(time.Now()); err != nil {
+	if err := h.lateness.exceeds(maxLateness, time.Now()); err != nil {
 		return answer{failure: overload(err)}
 	}
 	body, f := h.readBody(w, r, deadline)

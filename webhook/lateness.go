@@ -11,10 +11,14 @@ const (
 	// beat is how often lateness is measured.
 	beat = 20 * time.Millisecond
 	// maxLateness is how late a goroutine may get a processor before requests are
-	// turned away. A request with a new connection waits for one half a dozen times
-	// (accepted, two rounds of the handshake, header, body), so that with more than this it
-	// would hardly be answered within the usual 5 s.
-	maxLateness = 250 * time.Millisecond
+	// turned away with HTTP 503: kube-apiserver then asks again, so that a burst costs
+	// nothing but time.
+	maxLateness = 500 * time.Millisecond
+	// maxConnectionLateness is the same for new connections, which are reset, and that
+	// request is not made again. It waits for a processor some six times (accepted,
+	// two rounds of the handshake, header, body), so that with more than this it
+	// would not be answered within the usual 5 s anyway.
+	maxConnectionLateness = time.Second
 )
 
 // lateness is how long goroutines that could run wait for a processor. It is what
@@ -43,15 +47,15 @@ func (l *lateness) measure(ctx context.Context) {
 	}
 }
 
-// tooMuch is an error while goroutines wait longer than maxLateness.
-func (l *lateness) tooMuch(now time.Time) error {
+// exceeds is an error while goroutines wait longer than limit.
+func (l *lateness) exceeds(limit time.Duration, now time.Time) error {
 	last := l.last.Load()
 	if last == 0 {
 		return nil
 	}
 	// Whoever asks may run before the measuring goroutine, which waits as well.
 	late := max(time.Duration(l.late.Load()), time.Duration(now.UnixNano()-last)-beat)
-	if late <= maxLateness {
+	if late <= limit {
 		return nil
 	}
 	return fmt.Errorf("work waits %s for a processor", late.Round(time.Millisecond))

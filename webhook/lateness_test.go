@@ -28,13 +28,13 @@ func TestLateness(t *testing.T) {
 			var l lateness
 			l.last.Store(now.Add(-test.last).UnixNano())
 			l.late.Store(int64(test.late))
-			if err := l.tooMuch(now); (err != nil) != test.tooMuch {
+			if err := l.exceeds(maxLateness, now); (err != nil) != test.tooMuch {
 				t.Errorf("got %v", err)
 			}
 		})
 	}
 	t.Run("not measured", func(t *testing.T) {
-		if err := new(lateness).tooMuch(now); err != nil {
+		if err := new(lateness).exceeds(maxLateness, now); err != nil {
 			t.Error(err)
 		}
 	})
