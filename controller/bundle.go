@@ -149,7 +149,7 @@ func (c *Controller) contest(keeper *bundleKeeper, configuration client.Object, 
 func otherManager(configuration client.Object) string {
 	var last metav1.ManagedFieldsEntry
 	for _, entry := range configuration.GetManagedFields() {
-		if entry.Manager == name || entry.FieldsV1 == nil || !strings.Contains(string(entry.FieldsV1.Raw), `"f:caBundle"`) {
+		if entry.Manager == name || entry.FieldsV1 == nil || !strings.Contains(entry.FieldsV1.GetRawString(), `"f:caBundle"`) {
 			continue
 		}
 		if last.Time == nil || entry.Time != nil && last.Time.Before(entry.Time) {

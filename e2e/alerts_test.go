@@ -287,7 +287,7 @@ func apiServerURL(t *testing.T) *url.URL {
 // scrapeAPIServer is what kube-apiserver exposes about webhooks.
 func scrapeAPIServer(t *testing.T) alerts.Exposed {
 	t.Helper()
-	client, err := rest.HTTPClientFor(world.plane.Config)
+	caller, err := rest.HTTPClientFor(world.plane.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func scrapeAPIServer(t *testing.T) alerts.Exposed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := client.Do(request)
+	response, err := caller.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,7 +116,7 @@ type bucket struct {
 // admissionTimes are how long kube-apiserver waited for each of our webhooks.
 func admissionTimes(t *testing.T) map[string]times {
 	t.Helper()
-	client, err := rest.HTTPClientFor(world.plane.Config)
+	caller, err := rest.HTTPClientFor(world.plane.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func admissionTimes(t *testing.T) map[string]times {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := client.Do(request)
+	response, err := caller.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
