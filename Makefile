@@ -10,6 +10,8 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 LDFLAGS  := -X github.com/pillion-mesh/pillion/injector.Version=$(VERSION)
 # How long `make fuzz` spends on each fuzzer.
 FUZZTIME ?= 30s
+# How long the longest test of `make soak` goes on.
+SOAK     ?= 1h
 # `make bench` goes through all of its benchmarks ROUNDS times, so that what else
 # the machine does meets each of them alike.
 ROUNDS    ?= 1
@@ -47,6 +49,11 @@ test: ## run every test, with a real etcd, kube-apiserver (compiled once), Envoy
 	@hack/cluster/build
 	@go run ./hack/gotest -timeout 20m ./...
 	@go run ./hack/gotest -timeout 20m -race $(RACE)
+
+.PHONY: soak
+soak: ## the long forms of the tests under load, the longest for SOAK (1h)
+	@hack/cluster/build
+	@PILLION_SOAK=$(SOAK) go test -timeout 6h -count 1 -v ./e2e/replicas
 
 .PHONY: fuzz
 fuzz: ## run every fuzzer for FUZZTIME (30s)

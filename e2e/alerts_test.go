@@ -123,7 +123,7 @@ func (i *installation) startController(t *testing.T) *release.Controller {
 			t.Fatal(err)
 		}
 	}
-	waitUntilCalled(t, c)
+	waitUntilCalled(t, c, "")
 	return controller
 }
 

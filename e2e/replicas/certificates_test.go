@@ -221,7 +221,7 @@ func (s *system) writeBundle(t *testing.T, bundle []byte) {
 func TestFiveControllersAtOnce(t *testing.T) {
 	s := newSystem(t, nil)
 	rounds := 5
-	if soak() {
+	if soak(t) {
 		rounds = 50
 	}
 	for round := range rounds {

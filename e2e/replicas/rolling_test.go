@@ -2,16 +2,12 @@ package replicas
 
 import (
 	"cmp"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
-
-// soak says that the long forms are wanted, as by `make soak`.
-func soak() bool { return os.Getenv("PILLION_SOAK") != "" }
 
 // roll replaces every replica as a Deployment with maxSurge 1 and maxUnavailable 0
 // does: a new one has to be ready before an old one is told to stop.
@@ -31,7 +27,7 @@ func (s *system) roll(t *testing.T) {
 // pod missed". The short form is two rolls at 50.
 func TestRollingUpdate(t *testing.T) {
 	rolls, perSecond := 2, 50
-	if soak() {
+	if soak(t) {
 		rolls, perSecond = 20, 200
 	}
 	s := newSystem(t, nil)
@@ -133,4 +129,30 @@ func TestReplicaHangs(t *testing.T) {
 			t.Errorf("a creation took %s", c.took)
 		}
 	}
+}
+
+// TestScaleUp: connections stay with the replica that they were opened to, so their age
+// is bounded, and a new replica gets its share.
+func TestScaleUp(t *testing.T) {
+	s := newSystem(t, map[string]any{"extraArgs": []any{"--max-connection-age=500ms"}})
+	s.startController(t)
+	s.addReplica(t, 200*time.Millisecond)
+	s.waitReady(t, 1)
+	s.waitCalled(t)
+	l := &load{client: s.client, namespaces: []string{s.ignore, s.strict}, perSecond: 50}
+	stop := l.start(t)
+	sleep(t.Context(), time.Second)
+	for range 2 {
+		s.addReplica(t, 200*time.Millisecond)
+	}
+	eventually(t, "each replica has work", func() bool {
+		for _, r := range s.replicas {
+			if r.answered(t) < 20 {
+				return false
+			}
+		}
+		return true
+	})
+	stop()
+	l.check(t, 50)
 }

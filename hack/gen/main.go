@@ -19,7 +19,7 @@ import (
 )
 
 //go:generate go run .
-//go:generate ./podprograms
+//go:generate ./programs
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
