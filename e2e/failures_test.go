@@ -101,7 +101,7 @@ func installStandIn(t *testing.T, timeoutSeconds int) (s *standIn, config []byte
 	if err := rendered.TrustCA(t.Context(), c, certificate); err != nil {
 		t.Fatal(err)
 	}
-	waitUntilCalled(t, c)
+	waitUntilCalled(t, c, "")
 	return s, config
 }
 

@@ -66,7 +66,7 @@ func install(t *testing.T, values map[string]any) *installation {
 	if installed.injector, err = injector.New(config); err != nil {
 		t.Fatal(err)
 	}
-	waitUntilRevisionCalled(t, c, config.Revision)
+	waitUntilCalled(t, c, config.Revision)
 	return installed
 }
 
@@ -112,15 +112,9 @@ func uninstall(t *testing.T, c client.Client, r *release.Release) {
 	}
 }
 
-// waitUntilCalled waits for the release without a revision.
-func waitUntilCalled(t *testing.T, c client.Client) {
-	t.Helper()
-	waitUntilRevisionCalled(t, c, "")
-}
-
-// waitUntilRevisionCalled creates pods, dry, until one comes back injected: kube-apiserver
+// waitUntilCalled creates pods, dry, until one comes back injected: kube-apiserver
 // takes a moment to notice a webhook configuration and a Service.
-func waitUntilRevisionCalled(t *testing.T, c client.Client, revision string) {
+func waitUntilCalled(t *testing.T, c client.Client, revision string) {
 	t.Helper()
 	name, labels := "probe", map[string]string{optInLabel: "true"}
 	if revision != "" {

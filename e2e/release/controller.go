@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -38,7 +39,7 @@ func (r *Release) StartController(ctx context.Context, program, kubeconfig strin
 	}
 	port := strconv.Itoa(ports[0])
 	// Of a flag that is given twice the last one counts.
-	all := append(deployment.Spec.Template.Spec.Containers[0].Args, arguments...)
+	all := slices.Concat(deployment.Spec.Template.Spec.Containers[0].Args, arguments)
 	p, err := startProcess(ctx, log, program, append(all, "--kubeconfig="+kubeconfig, "--host=localhost", "--status-port="+port)...)
 	if err != nil {
 		return nil, fmt.Errorf("starting the controller: %w", err)
