@@ -79,6 +79,13 @@ func (l *connections) refuse(c net.Conn, which string) {
 	_ = c.Close() // nobody is told anything either way
 }
 
+// count is how many connections are open.
+func (l *connections) count() int {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return len(l.open)
+}
+
 // admit takes in a connection, closing another one if need be. It is false if
 // there are too many and all are at work.
 func (l *connections) admit(c *connection) bool {

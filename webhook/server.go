@@ -30,6 +30,8 @@ const (
 	idleTimeout = 2 * time.Minute
 	// maxHeader of a request, in bytes.
 	maxHeader = 16 << 10
+	// drainInterval is how often it is looked whether connections are open.
+	drainInterval = 100 * time.Millisecond
 	// stopTimeout bounds how long the requests in flight may take at the end.
 	stopTimeout = 15 * time.Second
 )
@@ -64,7 +66,11 @@ type Options struct {
 	// ShutdownDelay is how long requests are still answered, while not ready, when
 	// the Server is to stop: as long as others take to learn of it.
 	ShutdownDelay time.Duration
-	Log           *slog.Logger
+	// DrainTimeout is for how long after the ShutdownDelay clients may take to close
+	// their connections. One that is closed from here may have a request on its way,
+	// which kube-apiserver does not make again; it closes an idle one itself after 90 s.
+	DrainTimeout time.Duration
+	Log          *slog.Logger
 }
 
 // Server is the whole webhook.
@@ -76,8 +82,9 @@ type Server struct {
 	metrics       *Metrics
 	files         []*polledFiles
 
-	listener, statusListener net.Listener
-	admission, status        *http.Server
+	listener          *connections
+	statusListener    net.Listener
+	admission, status *http.Server
 	// answers is set once the listener has completed a TLS handshake, stopping
 	// once the Server is to stop.
 	answers, stopping atomic.Bool
@@ -165,8 +172,8 @@ func (s *Server) StatusAddress() net.Addr { return s.statusListener.Addr() }
 
 // Serve answers requests until ctx is done, and then as long as it takes to stop
 // without a loss: not ready at once, for the ShutdownDelay as before except that
-// each response asks its client to reconnect, then until the last request is
-// answered.
+// each response asks its client to reconnect, then until the clients have closed
+// their connections, and at last until the last request is answered.
 func (s *Server) Serve(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
@@ -187,16 +194,34 @@ func (s *Server) Serve(ctx context.Context) error {
 	case err = <-failed:
 		err = fmt.Errorf("serving: %w", err)
 	case <-ctx.Done():
-		s.options.Log.Info("stopping", "delay", s.options.ShutdownDelay)
+		s.options.Log.Info("stopping", "delay", s.options.ShutdownDelay, "drainTimeout", s.options.DrainTimeout)
 		s.stopping.Store(true)
 		s.handler.draining.Store(true)
-		select {
-		case err = <-failed:
-			err = fmt.Errorf("serving while stopping: %w", err)
-		case <-time.After(s.options.ShutdownDelay):
-		}
+		err = s.drain(failed)
 	}
 	return errors.Join(err, s.shutdown())
+}
+
+// drain goes on answering until nobody asks any more.
+func (s *Server) drain(failed <-chan error) error {
+	delay := time.After(s.options.ShutdownDelay)
+	timeout := time.After(s.options.ShutdownDelay + s.options.DrainTimeout)
+	ticker := time.NewTicker(drainInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case err := <-failed:
+			return fmt.Errorf("serving while stopping: %w", err)
+		case <-timeout:
+			return nil
+		case <-delay:
+			delay = nil
+		case <-ticker.C:
+			if delay == nil && s.listener.count() == 0 {
+				return nil
+			}
+		}
+	}
 }
 
 // shutdown lets the requests in flight end, within bounds.

@@ -87,3 +87,31 @@ func TestMetricsAreServed(t *testing.T) {
 		}
 	}
 }
+
+// TestStopWaitsForClients: a connection that is idle is not closed from here, where a
+// request may be on its way to it, but waited for; when it is closed, that is the end.
+func TestStopWaitsForClients(t *testing.T) {
+	r := start(t, func(o *Options) { o.DrainTimeout = time.Hour })
+	r.untilReady(t)
+	client := r.httpClient(t)
+	if _, err := r.review(client); err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	eventually(t, "stopping", r.stopping.Load)
+	for range 5 {
+		time.Sleep(2 * drainInterval)
+		select {
+		case err := <-r.done:
+			t.Fatalf("it stopped with a connection open: %v", err)
+		default:
+		}
+	}
+	// It is still good, once.
+	if response, err := r.review(client); err != nil || !response.Close {
+		t.Errorf("got %v, %v", response, err)
+	}
+	if err := <-r.done; err != nil {
+		t.Errorf("stopping: %v", err)
+	}
+}

@@ -85,6 +85,7 @@ func parse(args []string, stderr io.Writer) (webhook.Options, slog.Level, error)
 	flags.IntVar(&o.MaxConnections, "max-connections", 2048, "`number` of open connections; with more, the longest idle one is closed")
 	flags.DurationVar(&o.MaxConnectionAge, "max-connection-age", 5*time.Minute, "`time` after which a client is asked to reconnect, within 20 %")
 	flags.DurationVar(&o.ShutdownDelay, "shutdown-delay", 10*time.Second, "`time` to go on answering, while not ready, after SIGTERM")
+	flags.DurationVar(&o.DrainTimeout, "drain-timeout", 95*time.Second, "`time` after that for clients to close their connections; kube-apiserver closes an idle one after 90 s")
 	flags.TextVar(&level, "log-level", slog.LevelInfo, "least `level` to log: debug (each pod that is left alone, too), info, warn or error")
 	if err := flags.Parse(args); err != nil {
 		return o, level, err
@@ -114,6 +115,8 @@ func check(flags *flag.FlagSet, o *webhook.Options) error {
 		return fmt.Errorf("--max-connections is %d; accepted is at least 1", o.MaxConnections)
 	case o.MaxConnectionAge <= 0:
 		return fmt.Errorf("--max-connection-age is %s; accepted is more than 0s", o.MaxConnectionAge)
+	case o.DrainTimeout < 0:
+		return fmt.Errorf("--drain-timeout is %s; accepted is 0s or more", o.DrainTimeout)
 	case o.ShutdownDelay < 0:
 		return fmt.Errorf("--shutdown-delay is %s; accepted is 0s or more", o.ShutdownDelay)
 	default:

@@ -27,6 +27,7 @@ func TestCommandLineThatCannotBeUsed(t *testing.T) {
 		"no connections":   {append(good, "--max-connections=-1"), "--max-connections is -1"},
 		"no age":           {append(good, "--max-connection-age=0s"), "--max-connection-age is 0s"},
 		"a negative delay": {append(good, "--shutdown-delay=-1s"), "--shutdown-delay is -1s"},
+		"a negative drain": {append(good, "--drain-timeout=-1s"), "--drain-timeout is -1s"},
 		"a level":          {append(good, "--log-level=loud"), "log-level"},
 	}
 	for name, test := range tests {

@@ -54,10 +54,13 @@ func (p *process) stop() error {
 	return nil
 }
 
-// kill ends the process without a word.
+// kill ends the process without a word, and says how it ended.
 func (p *process) kill() error {
-	err := p.command.Process.Kill()
-	p.exited <- <-p.exited
+	if err := p.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	err := <-p.exited
+	p.exited <- err
 	return err
 }
 

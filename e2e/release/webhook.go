@@ -34,7 +34,11 @@ func Ports() (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"port": ports[0], "statusPort": ports[1], "service": map[string]any{"port": ports[0]}}, nil
+	return map[string]any{
+		"port": ports[0], "statusPort": ports[1], "service": map[string]any{"port": ports[0]},
+		// kube-apiserver goes on, and with it its connections.
+		"drainSeconds": 0,
+	}, nil
 }
 
 func freePorts() (ports [2]int, err error) {
@@ -119,6 +123,9 @@ func (r *Release) StartReplica(ctx context.Context, program, folder string, log 
 
 // Stop ends the replica as kubelet does, and waits for it.
 func (r *Replica) Stop() error { return r.process.stop() }
+
+// Kill ends it without a word, and says how it ended.
+func (r *Replica) Kill() error { return r.process.kill() }
 
 // Signal sends it a signal.
 func (r *Replica) Signal(signal os.Signal) error { return r.process.command.Process.Signal(signal) }

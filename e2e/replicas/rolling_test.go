@@ -17,9 +17,12 @@ func (s *system) roll(t *testing.T) {
 		added := s.addReplica(t, 200*time.Millisecond)
 		eventually(t, "the new replica is ready", func() bool { return s.balancer.isReady(added.backend) })
 		s.replicas = s.replicas[1:]
-		// kubelet and the endpoints learn of the deletion at the same time.
+		// kubelet and the endpoints learn of the deletion at the same time. The next
+		// one does not wait for the end of this one.
 		go s.balancer.remove(old.backend)
-		old.stop(t)
+		if err := old.Signal(syscall.SIGTERM); err != nil {
+			t.Errorf("stopping a replica: %v", err)
+		}
 	}
 }
 
@@ -30,7 +33,7 @@ func TestRollingUpdate(t *testing.T) {
 	if soak(t) {
 		rolls, perSecond = 20, 200
 	}
-	s := newSystem(t, nil)
+	s := newSystem(t, map[string]any{"drainSeconds": 95})
 	s.startController(t)
 	for range 3 {
 		s.addReplica(t, 200*time.Millisecond)

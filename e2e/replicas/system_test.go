@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,7 +41,6 @@ type replica struct {
 	*release.Replica
 	backend *backend
 	volumes *volumes
-	stopped bool
 }
 
 func newSystem(t *testing.T, values map[string]any) *system {
@@ -48,7 +48,7 @@ func newSystem(t *testing.T, values map[string]any) *system {
 	s := &system{client: apiClient(t)}
 	ensureNamespace(t, s.client, ownNamespace)
 	port := freePort(t)
-	webhook := map[string]any{"shutdownDelaySeconds": 3, "service": map[string]any{"port": port}}
+	webhook := map[string]any{"shutdownDelaySeconds": 3, "drainSeconds": 0, "service": map[string]any{"port": port}}
 	for key, value := range values {
 		webhook[key] = value
 	}
@@ -98,21 +98,17 @@ func (s *system) addReplica(t *testing.T, period time.Duration) *replica {
 	if r.Replica, err = s.release.StartReplica(t.Context(), world.webhook, r.volumes.folder, t.Output()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.stop(t) })
+	t.Cleanup(func() { r.end(t) })
 	r.backend = s.balancer.add(t, r.Address, r.StatusURL)
 	s.replicas = append(s.replicas, r)
 	return r
 }
 
-// stop ends the replica as the deletion of its pod does: SIGTERM, and at about the
-// same time the endpoints know.
-func (r *replica) stop(t *testing.T) {
+// end is for a replica at the end of a test: whatever it does by then, serving or waiting
+// for its clients, which stay for longer than the test.
+func (r *replica) end(t *testing.T) {
 	t.Helper()
-	if r.stopped {
-		return
-	}
-	r.stopped = true
-	if err := r.Stop(); err != nil {
+	if err := r.Kill(); err != nil && !strings.Contains(err.Error(), "killed") {
 		t.Errorf("a replica: %v", err)
 	}
 }

@@ -19,6 +19,7 @@ func defaults() Values {
 			Service:              Service{Port: 443},
 			TimeoutSeconds:       5,
 			ShutdownDelaySeconds: 10,
+			DrainSeconds:         95,
 			Resources: Resources{
 				Requests: Amounts{CPU: quantity("100m"), Memory: quantity("64Mi")},
 				Limits:   Amounts{Memory: quantity("256Mi")},

@@ -59,6 +59,11 @@ type Webhook struct {
 	// ShutdownDelaySeconds is how long a replica that is told to stop goes on
 	// serving, until no API server sends it anything.
 	ShutdownDelaySeconds int32 `json:"shutdownDelaySeconds" jsonschema:"minimum=0,maximum=300"`
+	// DrainSeconds is for how long after that the clients may take to close their
+	// connections. kube-apiserver closes one that it does not use after 90 s; one
+	// that the webhook closes could have a pod's request on its way. A rolling
+	// update does not wait for it.
+	DrainSeconds int32 `json:"drainSeconds" jsonschema:"minimum=0,maximum=300"`
 	// Resources of a replica. A CPU limit would make each pod's creation wait
 	// for the throttle, so there is none.
 	Resources Resources `json:"resources"`
