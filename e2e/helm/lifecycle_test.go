@@ -11,12 +11,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pillion-mesh/pillion/e2e/release"
@@ -80,13 +80,24 @@ func checkOrder(t *testing.T, order []string) {
 		return slices.Contains([]string{"services", "deployments", "secrets", "configmaps", "serviceaccounts"}, resource)
 	})
 	for _, resource := range []string{"validatingwebhookconfigurations", "mutatingwebhookconfigurations"} {
-		if first := slices.Index(order, resource); first < 0 || serving < first {
+		if last := lastIndex(order, resource); last < 0 || serving < last {
 			t.Errorf("%s were deleted too late: %q", resource, order)
 		}
 	}
 }
 
-// checkGone wants nothing of the release in the cluster.
+func lastIndex(list []string, item string) int {
+	for i, other := range slices.Backward(list) {
+		if other == item {
+			return i
+		}
+	}
+	return -1
+}
+
+// checkGone wants nothing of the release in the cluster: what was rendered, what
+// carries the release's label, and whatever else is in its namespace, of any kind that
+// kube-apiserver has. Events stay until they are old.
 func checkGone(t *testing.T, c client.Client, r *release.Release) {
 	t.Helper()
 	for _, object := range r.Objects {
@@ -96,15 +107,50 @@ func checkGone(t *testing.T, c client.Client, r *release.Release) {
 			t.Errorf("%s %s is left behind (%v)", object.GetKind(), object.GetName(), err)
 		}
 	}
-	// Helm's own records, and what nobody rendered.
-	for _, list := range []client.ObjectList{&corev1.SecretList{}, &corev1.ConfigMapList{}, &corev1.PodList{}, &coordinationv1.LeaseList{}} {
-		if err := c.List(t.Context(), list, client.InNamespace(r.Namespace)); err != nil {
-			t.Fatal(err)
+	for _, kind := range kinds(t) {
+		lists := []client.ListOption{client.MatchingLabels{"app.kubernetes.io/instance": r.Name}}
+		if kind.namespaced {
+			lists = append(lists, client.InNamespace(r.Namespace))
 		}
-		if meta.LenList(list) > 0 {
-			t.Errorf("something is left behind: %v", list)
+		for _, option := range lists {
+			list := &metav1.PartialObjectMetadataList{}
+			list.SetGroupVersionKind(kind.GroupVersionKind)
+			if err := c.List(t.Context(), list, option); err != nil {
+				t.Fatal(err)
+			}
+			for _, left := range list.Items {
+				t.Errorf("%s %s/%s is left behind", kind.Kind, left.Namespace, left.Name)
+			}
 		}
 	}
+}
+
+// kind is one whose objects can be listed.
+type kind struct {
+	schema.GroupVersionKind
+	namespaced bool
+}
+
+// kinds are all that kube-apiserver has, but for Events.
+func kinds(t *testing.T) []kind {
+	t.Helper()
+	server, err := discovery.NewDiscoveryClientForConfig(world.plane.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups, err := server.ServerPreferredResources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []kind
+	for _, group := range groups {
+		for _, resource := range group.APIResources {
+			if slices.Contains(resource.Verbs, "list") && resource.Kind != "Event" {
+				found = append(found, kind{schema.FromAPIVersionAndKind(group.GroupVersion, resource.Kind), resource.Namespaced})
+			}
+		}
+	}
+	return found
 }
 
 // deletions are the resources that were deleted so far, in order.
