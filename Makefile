@@ -7,7 +7,12 @@ MAKEFLAGS   += --no-print-directory
 
 # Written into the programs and into each pod's status annotation.
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS  := -X github.com/pillion-mesh/pillion/injector.Version=$(VERSION)
+# The same source and VERSION give the same bytes, wherever they are built: no paths, no
+# state of git, and nothing of the machine's C compiler. `make reproducible` holds it.
+GOBUILD  := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X github.com/pillion-mesh/pillion/injector.Version=$(VERSION)'
+# What is built, and where it goes.
+PROGRAMS ?= ./cmd/...
+BIN      ?= bin
 # How long `make fuzz` spends on each fuzzer.
 FUZZTIME ?= 30s
 # How long the longest test of `make soak` goes on.
@@ -33,13 +38,25 @@ demo: ## show an injection, offline within a minute and then by a real kube-apis
 
 .PHONY: build
 build: ## build the programs into bin/
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
-	ln -sf pillionctl bin/kubectl-pillion
+	$(GOBUILD) -o $(BIN)/ $(PROGRAMS)
+	ln -sf pillionctl $(BIN)/kubectl-pillion
+
+.PHONY: reproducible
+reproducible: ## build everything twice, for amd64 and arm64, and compare
+	@hack/reproducible
+
+.PHONY: sbom
+sbom: build ## write what each program is made of beside it, as CycloneDX
+	go run ./hack/sbom -version $(VERSION) -o $(BIN) $(addprefix $(BIN)/,$(notdir $(wildcard cmd/*)))
+
+.PHONY: vulncheck
+vulncheck: ## look for known vulnerabilities; needs a way to vuln.go.dev, or GOVULNDB
+	@hack/vulncheck
 
 # One program, for the demo: always built, since only Go knows what is current.
 .PHONY: bin/pillionctl bin/pillion-webhook
 bin/pillionctl bin/pillion-webhook:
-	@go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
+	@$(GOBUILD) -o $@ ./cmd/$(@F)
 
 # The tests in e2e come one package after the other: some count what a load of
 # requests loses, and are not to share the machine with another one's load.

@@ -63,7 +63,7 @@ func TestInstallOverLeftovers(t *testing.T) {
 			p.run(t, install...)
 			replaceByHooks(t, c, r, p.run(t, append([]string{"get", "hooks", "pillion"}, in...)...))
 			forget(t, c, r)
-			p.run(t, append(slices.Clone(install), "--take-ownership")...)
+			p.run(t, install...)
 			p.run(t, uninstall...)
 			checkGone(t, c, r)
 
