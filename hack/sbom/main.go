@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -23,14 +24,14 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := write(*folder, *version, flag.Args()); err != nil {
+	if err := write(context.Background(), *folder, *version, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "sbom:", err)
 		os.Exit(1)
 	}
 }
 
-func write(folder, version string, programs []string) error {
-	licences, err := newLicences()
+func write(ctx context.Context, folder, version string, programs []string) error {
+	licences, err := newLicences(ctx)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func TestPrograms(t *testing.T) {
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	of, err := newLicences()
+	of, err := newLicences(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,11 +48,11 @@ func TestPrograms(t *testing.T) {
 			}
 		})
 	}
-	if err := write(folder, "v1", programs[:1]); err != nil {
+	if err := write(t.Context(), folder, "v1", programs[:1]); err != nil {
 		t.Fatal(err)
 	}
 	first := read(t, programs[0]+".cdx.json")
-	if err := write(folder, "v1", programs[:1]); err != nil {
+	if err := write(t.Context(), folder, "v1", programs[:1]); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(first, read(t, programs[0]+".cdx.json")) {
