@@ -68,6 +68,14 @@ spec: {containers: [{name: envoy, image: x}]}`,
 				`PIL066: Deployment web: its pods will be refused: spec.template.metadata.annotations[pillion.dev/log-level]: Invalid value: "loud": must be one of trace, debug, info, warning, error, critical, off`,
 				`PIL066: Deployment web: its pods will be refused: spec.template.spec.containers[0].name: Invalid value: "envoy": Pillion adds a container of this name; rename yours`,
 			}},
+		{name: "what has to be acted on comes first", annotations: map[string]string{"pillion.dev/drain-time": "5s"}, template: `
+metadata: {labels: {service-mesh-enabled: "true"}, annotations: {pillion.dev/nonsense: "", pillion.dev/log-level: loud}}
+spec: {containers: [{name: app, image: x}]}`,
+			want: []string{
+				`PIL066: Deployment web: its pods will be refused: spec.template.metadata.annotations[pillion.dev/log-level]: Invalid value: "loud": must be one of trace, debug, info, warning, error, critical, off`,
+				"PIL064: Deployment web: annotation pillion.dev/drain-time is in metadata.annotations of the Deployment, where it has no effect; move it to spec.template.metadata.annotations",
+				"PIL050: Deployment web: annotation pillion.dev/nonsense is not known and has no effect",
+			}},
 		{name: "on the node's network", template: `{` + optedIn + `, spec: {hostNetwork: true, containers: [{name: app}]}}`,
 			want: []string{"PIL067: Deployment web: its pods get no sidecar: the pod has spec.hostNetwork: true"}},
 		{name: "changed", template: optedIn + `
