@@ -29,16 +29,17 @@ const (
 // The zero value is never too late.
 type lateness struct {
 	// last is when the measuring goroutine ran last, and late by how much it was late
-	// then, both in nanoseconds.
-	last, late atomic.Int64
+	// then, in nanoseconds. A time.Time goes by a clock that nobody sets.
+	last atomic.Pointer[time.Time]
+	late atomic.Int64
 }
 
 // measure runs until ctx is done.
 func (l *lateness) measure(ctx context.Context) {
-	defer l.last.Store(0)
+	defer l.last.Store(nil)
 	for ctx.Err() == nil {
 		started := time.Now()
-		l.last.Store(started.UnixNano())
+		l.last.Store(&started)
 		select {
 		case <-ctx.Done():
 		case <-time.After(beat):
@@ -50,11 +51,11 @@ func (l *lateness) measure(ctx context.Context) {
 // exceeds is an error while goroutines wait longer than limit.
 func (l *lateness) exceeds(limit time.Duration, now time.Time) error {
 	last := l.last.Load()
-	if last == 0 {
+	if last == nil {
 		return nil
 	}
 	// Whoever asks may run before the measuring goroutine, which waits as well.
-	late := max(time.Duration(l.late.Load()), time.Duration(now.UnixNano()-last)-beat)
+	late := max(time.Duration(l.late.Load()), now.Sub(*last)-beat)
 	if late <= limit {
 		return nil
 	}

@@ -26,7 +26,8 @@ func TestLateness(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var l lateness
-			l.last.Store(now.Add(-test.last).UnixNano())
+			last := now.Add(-test.last)
+			l.last.Store(&last)
 			l.late.Store(int64(test.late))
 			if err := l.exceeds(maxLateness, now); (err != nil) != test.tooMuch {
 				t.Errorf("got %v", err)
@@ -42,7 +43,8 @@ func TestLateness(t *testing.T) {
 
 func TestLateRequestIsShedAtOnce(t *testing.T) {
 	h, _ := newTestHandler(nil)
-	h.lateness.last.Store(time.Now().Add(-time.Minute).UnixNano())
+	aMinuteAgo := time.Now().Add(-time.Minute)
+	h.lateness.last.Store(&aMinuteAgo)
 	response := post(h, reviewOf(testPod))
 	if response.Code != http.StatusServiceUnavailable || !strings.HasPrefix(response.Body.String(), "PIL091 Overload: work waits ") {
 		t.Errorf("HTTP %d %q", response.Code, response.Body)
@@ -83,14 +85,15 @@ func TestLateConnectionIsReset(t *testing.T) {
 		_, err = c.Read(make([]byte, 1))
 		return err
 	}
-	l.last.Store(time.Now().Add(-time.Minute).UnixNano())
+	aMinuteAgo := time.Now().Add(-time.Minute)
+	l.last.Store(&aMinuteAgo)
 	if err := read(); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("got %v, want a reset", err)
 	}
 	if n := value(t, metrics.connectionsShed.WithLabelValues(shedLate)); n != 1 {
 		t.Errorf("%v are counted", n)
 	}
-	l.last.Store(0)
+	l.last.Store(nil)
 	ended := make(chan error)
 	go func() { ended <- read() }()
 	(<-accepted).Close()
