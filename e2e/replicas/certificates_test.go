@@ -232,6 +232,13 @@ func TestFiveControllersAtOnce(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if round%2 == 1 { // as the chart leaves it: there, and empty
+				empty := &corev1.Secret{}
+				empty.Namespace, empty.Name = ownNamespace, s.secretName()
+				if err := s.client.Create(t.Context(), empty); err != nil {
+					t.Fatal(err)
+				}
+			}
 			var leaders []*controller.Controller
 			for n := range 5 {
 				c, err := controller.New(world.plane.Config, s.options(fmt.Sprintf("lease-%d-%d", round, n)))
