@@ -44,7 +44,10 @@ func throttle(t *testing.T, pid int, cores float64) {
 	}
 	folder, err := os.MkdirTemp(root, "pillion-test-")
 	if err == nil {
-		t.Cleanup(func() { _ = os.Remove(folder) }) // empty once the process has ended
+		t.Cleanup(func() { // it has to be empty, and the process goes on
+			_ = os.WriteFile(filepath.Join(root, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o600)
+			_ = os.Remove(folder)
+		})
 		err = write(folder, files)
 	}
 	if err != nil {
