@@ -99,11 +99,6 @@ var importRules = []importRule{
 		why: "it is started for every pod and done in milliseconds",
 	},
 	{
-		name: "pillionctl is offline", from: []string{"cmd/pillionctl"},
-		forbid: []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime"}, deep: true,
-		why: "it starts at once and needs no cluster",
-	},
-	{
 		// controller-runtime's webhook server brings a client along; the point is that
 		// nothing of ours makes one.
 		name: "the webhook calls no API server", from: []string{"webhook", "cmd/pillion-webhook"},

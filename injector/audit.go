@@ -1,0 +1,52 @@
+package injector
+
+import "fmt"
+
+// State is how a pod that exists stands to a configuration.
+type State string
+
+// The states of a pod.
+const (
+	// Injected: it has the sidecar of this version and configuration.
+	Injected State = "injected"
+	// Outdated: it has the sidecar of another version or configuration.
+	Outdated State = "outdated"
+	// Missed: it opted in and would get a sidecar now, but has none: it was created
+	// while no webhook answered, or before its namespace opted in.
+	Missed State = "missed"
+	// NotInjected: it has no sidecar, and would get none now.
+	NotInjected State = "not-injected"
+)
+
+// Audit is what is to be said of a pod that exists.
+type Audit struct {
+	State State
+	// Decision that an admission would come to now.
+	Decision Decision
+	// Message says the state in one sentence about this pod.
+	Message string
+	// Status is what the pod's annotation says; nil where it has no sidecar of ours.
+	Status *Status
+}
+
+// Audit tells how a pod that exists stands to this configuration. Its namespace's
+// labels have to be known, or every labelled pod is taken to be meant.
+func (i *Injector) Audit(r Request) Audit {
+	if v := newView(r.Pod); v.ours {
+		a := Audit{State: Injected, Decision: Decision{Inject, ReasonInjected}, Message: "it has the sidecar of this version and configuration", Status: &v.status}
+		if v.status.Version != Version || v.status.Config != i.hash {
+			a.State = Outdated
+			a.Message = fmt.Sprintf("its sidecar is of version %s with configuration %s; new pods get version %s with configuration %s",
+				shorten(v.status.Version), shorten(v.status.Config), Version, i.hash)
+		}
+		return a
+	}
+	result := i.Inject(r)
+	if result.Decision.Verdict == Skip {
+		return Audit{State: NotInjected, Decision: result.Decision, Message: result.Message}
+	}
+	return Audit{
+		State: Missed, Decision: result.Decision,
+		Message: "it opted in and has no sidecar: it was created while no webhook answered, or before its namespace opted in",
+	}
+}

@@ -1,0 +1,59 @@
+package injector_test
+
+import (
+	"testing"
+
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
+	"github.com/pillion-mesh/pillion/injector"
+)
+
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	config := v1alpha1.DefaultConfig()
+	i, err := injector.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := func(version, config string) string {
+		return `,"annotations":{"pillion.dev/status":"{\"version\":\"` + version + `\",\"config\":\"` + config + `\",\"plan\":\"p\"}"}`
+	}
+	ours := `],"initContainers":[{"name":"` + injector.InitContainerName + `"},{"name":"` + injector.SidecarName + `"}`
+	optedIn := map[string]string{"service-mesh-enabled": "true"}
+	for name, c := range map[string]struct {
+		metadata, containers string
+		labels               map[string]string
+		want                 injector.State
+		reason               injector.Reason
+	}{
+		"current":             {status(injector.Version, i.ConfigHash()), ours, optedIn, injector.Injected, injector.ReasonInjected},
+		"another version":     {status("v0", i.ConfigHash()), ours, optedIn, injector.Outdated, injector.ReasonInjected},
+		"other configuration": {status(injector.Version, "other"), ours, optedIn, injector.Outdated, injector.ReasonInjected},
+		"missed":              {"", "", optedIn, injector.Missed, injector.ReasonInjected},
+		"a status without a sidecar is no sidecar": {status(injector.Version, i.ConfigHash()), "", optedIn, injector.Missed, injector.ReasonInjected},
+		"its namespace did not opt in":             {"", "", map[string]string{}, injector.NotInjected, injector.ReasonNamespaceNotOptedIn},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			raw := `{"metadata":{"name":"web","labels":{"service-mesh-enabled":"true"}` + c.metadata + `},"spec":{"containers":[{"name":"app","image":"app"}` + orClose(c.containers) + `}}`
+			pod, err := injector.DecodePod([]byte(raw))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := i.Audit(injector.Request{Pod: pod, Namespace: injector.Namespace{Name: "shop", Labels: c.labels}})
+			if got.State != c.want || got.Decision.Reason != c.reason || got.Message == "" {
+				t.Errorf("the audit says %s, %s (%s); want %s, %s", got.State, got.Decision.Reason.Name, got.Message, c.want, c.reason.Name)
+			}
+			if (got.Status != nil) != (c.want == injector.Injected || c.want == injector.Outdated) {
+				t.Errorf("the status is %v", got.Status)
+			}
+		})
+	}
+}
+
+// orClose closes the list of containers where none follow.
+func orClose(more string) string {
+	if more == "" {
+		return "]"
+	}
+	return more + "]"
+}
