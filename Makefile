@@ -65,14 +65,14 @@ test: ## run every test, with a real etcd, kube-apiserver (compiled once), Envoy
 	@hack/packages test
 	@hack/envoy/fetch
 	@hack/prometheus/fetch
-	@hack/cluster/build
+	@hack/cluster/build control-plane helm helm3
 	@go run ./hack/gotest -timeout 20m $$(go list ./... | grep -v /e2e)
 	@go run ./hack/gotest -timeout 20m -p 1 ./e2e/...
 	@go run ./hack/gotest -timeout 20m -race $(RACE)
 
 .PHONY: soak
 soak: ## the long forms of the tests under load, the longest for SOAK (1h)
-	@hack/cluster/build
+	@hack/cluster/build control-plane helm helm3
 	@PILLION_SOAK=$(SOAK) go test -timeout 6h -count 1 -v ./e2e/replicas
 
 .PHONY: fuzz

@@ -119,6 +119,8 @@ type Programs struct {
 	Helm string
 	// Helm3 is Helm 3, which tests alone use: it may not be built.
 	Helm3 string
+	// Kubectl is part of the node: it may not be built.
+	Kubectl string
 }
 
 // Find asks hack/cluster/build where the programs are. One that is missing is an
@@ -134,15 +136,17 @@ func Find(ctx context.Context) (Programs, error) {
 		return Programs{}, fmt.Errorf("running %s --print: %w", script, err)
 	}
 	var programs Programs
-	into := map[string]*string{"etcd": &programs.Etcd, "kube-apiserver": &programs.APIServer, "helm": &programs.Helm, "helm3": &programs.Helm3}
+	into := map[string]*string{"etcd": &programs.Etcd, "kube-apiserver": &programs.APIServer, "helm": &programs.Helm, "helm3": &programs.Helm3, "kubectl": &programs.Kubectl}
 	for lines := bufio.NewScanner(bytes.NewReader(output)); lines.Scan(); {
 		name, path, _ := strings.Cut(lines.Text(), "=")
-		if _, err := os.Stat(path); err != nil && name != "helm3" {
+		target, wanted := into[name]
+		if !wanted {
+			continue
+		}
+		if _, err := os.Stat(path); err != nil && name != "helm3" && name != "kubectl" {
 			return Programs{}, fmt.Errorf("%s is not built (%w): run hack/cluster/build, as `make test` does", name, err)
 		}
-		if target := into[name]; target != nil {
-			*target = path
-		}
+		*target = path
 	}
 	return programs, nil
 }
