@@ -13,6 +13,8 @@ GOBUILD  := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X github
 # What is built, and where it goes.
 PROGRAMS ?= ./cmd/...
 BIN      ?= bin
+# What `make images` makes images for.
+ARCHITECTURES ?= amd64 arm64
 # How long `make fuzz` spends on each fuzzer.
 FUZZTIME ?= 30s
 # How long the longest test of `make soak` goes on.
@@ -49,6 +51,20 @@ reproducible: ## build everything twice, for amd64 and arm64, and compare
 sbom: build ## write what each program is made of beside it, as CycloneDX
 	go run ./hack/sbom -version $(VERSION) -o $(BIN) $(addprefix $(BIN)/,$(notdir $(wildcard cmd/*)))
 
+.PHONY: images
+images: ## make the container images in bin/images, without Docker; PUSH=registry/repository pushes them
+	@rm -rf bin/images
+	@for arch in $(ARCHITECTURES); do \
+	  GOARCH=$$arch $(MAKE) build BIN=bin/images/programs/$$arch >/dev/null && \
+	  go run ./hack/sbom -version $(VERSION) -o bin/images/programs/$$arch $(addprefix bin/images/programs/$$arch/,$(notdir $(wildcard cmd/*))) || exit 1; \
+	done
+	@go run ./hack/images -version $(VERSION) -programs bin/images/programs -o bin/images $(if $(PUSH),-push $(PUSH))
+
+.PHONY: e2e
+e2e: ## test on a real node with kubelet and containerd, as root (compiled once)
+	@hack/packages e2e
+	@hack/e2e
+
 .PHONY: vulncheck
 vulncheck: ## look for known vulnerabilities; needs a way to vuln.go.dev, or GOVULNDB
 	@hack/vulncheck
@@ -67,7 +83,7 @@ test: ## run every test, with a real etcd, kube-apiserver (compiled once), Envoy
 	@hack/prometheus/fetch
 	@hack/cluster/build control-plane helm helm3
 	@go run ./hack/gotest -timeout 20m $$(go list ./... | grep -v /e2e)
-	@go run ./hack/gotest -timeout 20m -p 1 ./e2e/...
+	@go run ./hack/gotest -timeout 20m -p 1 $$(go list ./e2e/... | grep -v /e2e/node)
 	@go run ./hack/gotest -timeout 20m -race $(RACE)
 
 .PHONY: soak

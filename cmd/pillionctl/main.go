@@ -1,5 +1,5 @@
-// Pillionctl shows and explains what Pillion does to a pod, from manifests alone:
-// it needs no cluster. As kubectl-pillion in PATH it is `kubectl pillion` as well.
+// Pillionctl shows and explains what Pillion does to a pod, from manifests, without a
+// cluster, and which pods of a cluster have their sidecar. As kubectl-pillion in PATH it is `kubectl pillion` as well.
 package main
 
 import (
