@@ -120,6 +120,11 @@ func TestConfigurationReachesNewPods(t *testing.T) {
 		}
 	}
 	upgrade("--set", "injector.envoy.logLevel=debug")
+	defer func() {
+		if output, err := helm(t.Context(), "rollback", "pillion", "--wait"); err != nil {
+			t.Errorf("helm rollback: %v\n%s", err, output)
+		}
+	}()
 	changed := time.Now()
 	for n := 0; ; n++ {
 		name := fmt.Sprintf("pod-%d", n)
@@ -127,7 +132,7 @@ func TestConfigurationReachesNewPods(t *testing.T) {
 		if err != nil {
 			t.Fatal(output)
 		}
-		if strings.Contains(output, `"debug"`) {
+		if strings.Contains(output, "--log-level=debug") {
 			break
 		}
 		if time.Since(changed) > 90*time.Second {
@@ -138,8 +143,5 @@ func TestConfigurationReachesNewPods(t *testing.T) {
 	t.Logf("the new value was in a pod after %s", time.Since(changed).Round(time.Second))
 	if now := field(t, release, "pods", ".items[*].metadata.uid"); now != replicas {
 		t.Errorf("the release's pods were %s and are %s", replicas, now)
-	}
-	if output, err := helm(t.Context(), "rollback", "pillion", "--wait"); err != nil {
-		t.Fatalf("helm rollback: %v\n%s", err, output)
 	}
 }
