@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -95,7 +96,7 @@ func (p *program) printStatus(lines []workloadLine) error {
 	rows := [][]string{{"NAMESPACE", "WORKLOAD", "INJECTED", "OUTDATED", "MISSED", "NOT INJECTED", "WHY"}}
 	for _, l := range lines {
 		rows = append(rows, []string{
-			l.Namespace, l.Workload, fmt.Sprint(l.Injected), fmt.Sprint(l.Outdated), fmt.Sprint(l.Missed), fmt.Sprint(l.NotInjected),
+			l.Namespace, l.Workload, strconv.Itoa(l.Injected), strconv.Itoa(l.Outdated), strconv.Itoa(l.Missed), strconv.Itoa(l.NotInjected),
 			strings.Trim(l.Why+"; "+l.Remedy, "; "),
 		})
 	}
