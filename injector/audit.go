@@ -1,6 +1,10 @@
 package injector
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
+)
 
 // State is how a pod that exists stands to a configuration.
 type State string
@@ -11,6 +15,8 @@ const (
 	Injected State = "injected"
 	// Outdated: it has the sidecar of another version or configuration.
 	Outdated State = "outdated"
+	// Damaged: another hand changed its sidecar so that it cannot work.
+	Damaged State = "damaged"
 	// Missed: it opted in and would get a sidecar now, but has none: it was created
 	// while no webhook answered, or before its namespace opted in.
 	Missed State = "missed"
@@ -33,6 +39,9 @@ type Audit struct {
 // labels have to be known, or every labelled pod is taken to be meant.
 func (i *Injector) Audit(r Request) Audit {
 	if v := newView(r.Pod); v.ours {
+		if damage := v.damage(); damage != "" {
+			return Audit{State: Damaged, Decision: Decision{Inject, ReasonInjected}, Message: damage + "; another webhook changed the pod after the injection", Status: &v.status}
+		}
 		a := Audit{State: Injected, Decision: Decision{Inject, ReasonInjected}, Message: "it has the sidecar of this version and configuration", Status: &v.status}
 		if v.status.Version != Version || v.status.Config != i.hash {
 			a.State = Outdated
@@ -49,4 +58,22 @@ func (i *Injector) Audit(r Request) Audit {
 		State: Missed, Decision: result.Decision,
 		Message: "it opted in and has no sidecar: it was created while no webhook answered, or before its namespace opted in",
 	}
+}
+
+// damage says what keeps the sidecar from working, in a pod that has one; "" for
+// nothing that is known.
+func (v *view) damage() string {
+	if v.status.Mode != string(v1alpha1.ModeNative) {
+		return ""
+	}
+	if !v.sidecarIsInit {
+		return fmt.Sprintf("the container %s is not among the init containers, where a native sidecar is", SidecarName)
+	}
+	if policy := v.pod.Spec.InitContainers[v.sidecarAt].RestartPolicy; policy != "Always" {
+		return fmt.Sprintf("the init container %s has the restartPolicy %q and not Always, so that the pod waits for its end", SidecarName, policy)
+	}
+	if v.initAt > v.sidecarAt {
+		return fmt.Sprintf("the init container %s comes after %s, which is started from what it copies", InitContainerName, SidecarName)
+	}
+	return ""
 }

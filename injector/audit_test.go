@@ -1,6 +1,7 @@
 package injector_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
@@ -18,6 +19,17 @@ func TestAudit(t *testing.T) {
 		return `,"annotations":{"pillion.dev/status":"{\"version\":\"` + version + `\",\"config\":\"` + config + `\",\"plan\":\"p\"}"}`
 	}
 	ours := `],"initContainers":[{"name":"` + injector.InitContainerName + `"},{"name":"` + injector.SidecarName + `"}`
+	const init, envoy = injector.InitContainerName, injector.SidecarName
+	native := strings.Replace(status(injector.Version, i.ConfigHash()), `\"plan\":`, `\"mode\":\"native\",\"plan\":`, 1)
+	inOrder := func(policy, first, second string) string {
+		one := func(name string) string {
+			if name == envoy && policy != "" {
+				return `{"name":"` + name + `","restartPolicy":"` + policy + `"}`
+			}
+			return `{"name":"` + name + `"}`
+		}
+		return `],"initContainers":[` + one(first) + "," + one(second)
+	}
 	optedIn := map[string]string{"service-mesh-enabled": "true"}
 	for name, c := range map[string]struct {
 		metadata, containers string
@@ -25,10 +37,14 @@ func TestAudit(t *testing.T) {
 		want                 injector.State
 		reason               injector.Reason
 	}{
-		"current":             {status(injector.Version, i.ConfigHash()), ours, optedIn, injector.Injected, injector.ReasonInjected},
-		"another version":     {status("v0", i.ConfigHash()), ours, optedIn, injector.Outdated, injector.ReasonInjected},
-		"other configuration": {status(injector.Version, "other"), ours, optedIn, injector.Outdated, injector.ReasonInjected},
-		"missed":              {"", "", optedIn, injector.Missed, injector.ReasonInjected},
+		"current":                 {status(injector.Version, i.ConfigHash()), ours, optedIn, injector.Injected, injector.ReasonInjected},
+		"another version":         {status("v0", i.ConfigHash()), ours, optedIn, injector.Outdated, injector.ReasonInjected},
+		"other configuration":     {status(injector.Version, "other"), ours, optedIn, injector.Outdated, injector.ReasonInjected},
+		"native, as injected":     {native, inOrder("Always", init, envoy), optedIn, injector.Injected, injector.ReasonInjected},
+		"restartPolicy stripped":  {native, inOrder("", init, envoy), optedIn, injector.Damaged, injector.ReasonInjected},
+		"reordered":               {native, inOrder("Always", envoy, init), optedIn, injector.Damaged, injector.ReasonInjected},
+		"moved to the containers": {native, `,{"name":"` + envoy + `"}],"initContainers":[{"name":"` + init + `"}`, optedIn, injector.Damaged, injector.ReasonInjected},
+		"missed":                  {"", "", optedIn, injector.Missed, injector.ReasonInjected},
 		"a status without a sidecar is no sidecar": {status(injector.Version, i.ConfigHash()), "", optedIn, injector.Missed, injector.ReasonInjected},
 		"its namespace did not opt in":             {"", "", map[string]string{}, injector.NotInjected, injector.ReasonNamespaceNotOptedIn},
 	} {
@@ -43,7 +59,7 @@ func TestAudit(t *testing.T) {
 			if got.State != c.want || got.Decision.Reason != c.reason || got.Message == "" {
 				t.Errorf("the audit says %s, %s (%s); want %s, %s", got.State, got.Decision.Reason.Name, got.Message, c.want, c.reason.Name)
 			}
-			if (got.Status != nil) != (c.want == injector.Injected || c.want == injector.Outdated) {
+			if (got.Status != nil) != (c.want != injector.Missed && c.want != injector.NotInjected) {
 				t.Errorf("the status is %v", got.Status)
 			}
 		})

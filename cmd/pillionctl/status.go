@@ -27,8 +27,8 @@ func (p *program) statusCommand(invocation string) *cobra.Command {
 		Use:   "status",
 		Short: "Tell which running pods of a cluster have a sidecar, and which should",
 		Long: "Tell of each workload in opted-in namespaces how many of its running pods have the sidecar of\n" +
-			"the cluster's configuration and of this program's version, an outdated one, or none though\n" +
-			"they opted in. It reads Pods, Namespaces and the webhook's ConfigMap with your own rights.\n\n" + exitHelp,
+			"the cluster's configuration and of this program's version, an outdated one, one that another\n" +
+			"webhook damaged, or none though they opted in. It reads Pods, Namespaces and the webhook's ConfigMap with your own rights.\n\n" + exitHelp,
 		Example: examples(invocation,
 			"status", "in all namespaces",
 			"status -n shop --outdated", "only what a restart would change"),
@@ -36,7 +36,7 @@ func (p *program) statusCommand(invocation string) *cobra.Command {
 	}
 	in.addFlags(cmd)
 	cmd.Flags().Lookup("namespace").Usage = "`namespace` (default: all that opted in)"
-	cmd.Flags().BoolVar(&outdated, "outdated", false, "only workloads with pods that are outdated or missed")
+	cmd.Flags().BoolVar(&outdated, "outdated", false, "only workloads with pods that are outdated, damaged or missed")
 	output := addOutput(cmd, "`format`: table or json", "table", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := output.check(); err != nil {
@@ -53,6 +53,7 @@ type workloadLine struct {
 	Workload    string `json:"workload"`
 	Injected    int    `json:"injected"`
 	Outdated    int    `json:"outdated"`
+	Damaged     int    `json:"damaged"`
 	Missed      int    `json:"missed"`
 	NotInjected int    `json:"notInjected"`
 	// Why says the state of the pod that most needs something done.
@@ -76,7 +77,7 @@ func (p *program) status(ctx context.Context, in *cluster, outdated bool, format
 	}
 	wrong := 0
 	for _, line := range lines {
-		wrong += line.Outdated + line.Missed
+		wrong += line.Outdated + line.Damaged + line.Missed
 	}
 	if outdated {
 		lines = slices.DeleteFunc(lines, func(l workloadLine) bool { return l.Remedy == "" })
@@ -87,16 +88,16 @@ func (p *program) status(ctx context.Context, in *cluster, outdated bool, format
 		err = p.printStatus(lines)
 	}
 	if err == nil && wrong > 0 {
-		err = findings{fmt.Errorf("%d pods are outdated or have no sidecar though they opted in", wrong)}
+		err = findings{fmt.Errorf("%d pods are outdated or damaged, or have no sidecar though they opted in", wrong)}
 	}
 	return err
 }
 
 func (p *program) printStatus(lines []workloadLine) error {
-	rows := [][]string{{"NAMESPACE", "WORKLOAD", "INJECTED", "OUTDATED", "MISSED", "NOT INJECTED", "WHY"}}
+	rows := [][]string{{"NAMESPACE", "WORKLOAD", "INJECTED", "OUTDATED", "DAMAGED", "MISSED", "NOT INJECTED", "WHY"}}
 	for _, l := range lines {
 		rows = append(rows, []string{
-			l.Namespace, l.Workload, strconv.Itoa(l.Injected), strconv.Itoa(l.Outdated), strconv.Itoa(l.Missed), strconv.Itoa(l.NotInjected),
+			l.Namespace, l.Workload, strconv.Itoa(l.Injected), strconv.Itoa(l.Outdated), strconv.Itoa(l.Damaged), strconv.Itoa(l.Missed), strconv.Itoa(l.NotInjected),
 			strings.Trim(l.Why+"; "+l.Remedy, "; "),
 		})
 	}
@@ -204,9 +205,12 @@ func add(byWorkload map[string]*workloadLine, inject *injector.Injector, ns inje
 	case injector.Outdated:
 		line.Outdated++
 		line.Remedy = remedy
-		if line.Missed == 0 {
+		if line.Damaged+line.Missed == 0 {
 			line.Why = audit.Message
 		}
+	case injector.Damaged:
+		line.Damaged++
+		line.Why, line.Remedy = audit.Message, remedy
 	case injector.Missed:
 		line.Missed++
 		line.Why, line.Remedy = audit.Message, remedy

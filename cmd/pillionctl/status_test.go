@@ -68,6 +68,11 @@ func TestStatus(t *testing.T) {
 		pod("reconfigured", sidecar(injector.Version, "other")),
 		pod("ended", func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }),
 		pod("elsewhere", func(p *corev1.Pod) { p.Namespace = "other" }),
+		pod("sorted", func(p *corev1.Pod) {
+			of("Job", "sorted")(p)
+			sidecar(injector.Version, hash)(p)
+			p.Annotations[injector.StatusAnnotation] = strings.Replace(p.Annotations[injector.StatusAnnotation], "{", `{"mode":"native",`, 1)
+		}),
 		pod("set-0", of("StatefulSet", "set")),
 		pod("bare", func(p *corev1.Pod) { p.OwnerReferences = nil }),
 		pod("plain", func(p *corev1.Pod) { p.OwnerReferences, p.Labels = nil, nil }),
@@ -85,11 +90,12 @@ func TestStatus(t *testing.T) {
 	if err := (&program{out: &out}).printStatus(lines); err != nil {
 		t.Fatal(err)
 	}
-	const want = `NAMESPACE WORKLOAD INJECTED OUTDATED MISSED NOT INJECTED WHY
-shop deployment/web 1 2 0 0 its sidecar is of version | kubectl -n shop rollout restart deployment/web
-shop pod/bare 0 0 1 0 it opted in and has no sidecar | create it again
-shop pod/plain 0 0 0 1 PIL010: the pod has no label service-mesh-enabled | service-mesh-enabled
-shop statefulset/set 0 0 1 0 it opted in and has no sidecar | kubectl -n shop rollout restart statefulset/set
+	const want = `NAMESPACE WORKLOAD INJECTED OUTDATED DAMAGED MISSED NOT INJECTED WHY
+shop deployment/web 1 2 0 0 0 its sidecar is of version | kubectl -n shop rollout restart deployment/web
+shop job/sorted 0 0 1 0 0 the init container | kubectl -n shop delete pod sorted
+shop pod/bare 0 0 0 1 0 it opted in and has no sidecar | create it again
+shop pod/plain 0 0 0 0 1 PIL010: the pod has no label service-mesh-enabled | service-mesh-enabled
+shop statefulset/set 0 0 0 1 0 it opted in and has no sidecar | kubectl -n shop rollout restart statefulset/set
 `
 	got := strings.Split(out.String(), "\n")
 	for n, line := range strings.Split(want, "\n") {

@@ -27,7 +27,7 @@ func TestTraffic(t *testing.T) {
 		t.Errorf("the pod without the label has the containers %q", names)
 	}
 	output, code := pillionctl(t, "status", "-n", ns)
-	if code != 0 || !regexp.MustCompile(`(?m)^traffic +deployment/web +2 +0 +0 +0`).MatchString(output) || !regexp.MustCompile(`(?m)^traffic +pod/plain +0 +0 +0 +1 +PIL`).MatchString(output) {
+	if code != 0 || !regexp.MustCompile(`(?m)^traffic +deployment/web +2 +0 +0 +0 +0`).MatchString(output) || !regexp.MustCompile(`(?m)^traffic +pod/plain +0 +0 +0 +0 +1 +PIL`).MatchString(output) {
 		t.Errorf("pillionctl status ended with %d and said\n%s", code, output)
 	}
 	server := strings.Fields(field(t, ns, "pod", ".items[?(@.metadata.labels.app==\"web\")].status.podIP"))[0]
