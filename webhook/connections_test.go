@@ -122,12 +122,7 @@ func TestBusyConnectionsAreNotClosed(t *testing.T) {
 		})
 		<-inside
 	}
-	c, err := net.Dial("tcp", r.Address().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	closedByServer(t, c)
+	r.turnedAway(t)
 	close(release)
 	held.Wait()
 	if shed := value(t, r.metrics.connectionsShed.WithLabelValues(shedNew)); shed != 1 {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -113,13 +114,23 @@ func (r *running) dial(t *testing.T) *tls.Conn {
 	return c
 }
 
-// closedByServer waits until the server has closed a connection.
-func closedByServer(t *testing.T, c net.Conn) {
+// turnedAway opens a connection and waits until the server has closed it, which may
+// be before the client knows that it is open.
+func (r *running) turnedAway(t *testing.T) {
 	t.Helper()
-	if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
+	c, err := net.Dial("tcp", r.Address().String())
+	if errors.Is(err, syscall.ECONNRESET) {
+		return
 	}
-	_, err := io.Copy(io.Discard, c)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer c.Close()
+	if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Error(err)
+	}
+	_, err = io.Copy(io.Discard, c)
 	if timeout, is := errors.AsType[net.Error](err); is && timeout.Timeout() {
 		t.Error("the server did not close the connection")
 	}
