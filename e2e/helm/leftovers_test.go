@@ -129,12 +129,15 @@ func checkNoConfiguration(t *testing.T, c client.Client, r *release.Release) {
 	}
 }
 
-// replaceByHooks leaves the webhook configurations as a Helm that is killed while its
-// hooks are there.
+// replaceByHooks leaves the webhook configurations and the strict guard as a Helm that is
+// killed while its hooks are there.
 func replaceByHooks(t *testing.T, c client.Client, r *release.Release, hooks string) {
 	t.Helper()
-	for _, configuration := range configurations(r) {
-		if err := c.Delete(t.Context(), configuration.DeepCopy()); err != nil {
+	strict := slices.IndexFunc(r.Objects, func(object *unstructured.Unstructured) bool {
+		return strings.HasPrefix(object.GetName(), "strict-guard.")
+	})
+	for _, replaced := range append(configurations(r), r.Objects[strict]) {
+		if err := c.Delete(t.Context(), replaced.DeepCopy()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -148,8 +151,8 @@ func replaceByHooks(t *testing.T, c client.Client, r *release.Release, hooks str
 		}
 		made++
 	}
-	if made != 2 {
-		t.Fatalf("there are %d hooks before the deletion, want 2:\n%s", made, hooks)
+	if made != 3 {
+		t.Fatalf("there are %d hooks before the deletion, want 3:\n%s", made, hooks)
 	}
 }
 

@@ -73,7 +73,7 @@ func TestLifecycle(t *testing.T) {
 }
 
 // checkOrder wants both webhook configurations gone for good before anything that
-// answers for them.
+// answers for them, and before them what refuses pods that no webhook has seen.
 func checkOrder(t *testing.T, order []string) {
 	t.Helper()
 	serving := slices.IndexFunc(order, func(resource string) bool {
@@ -83,6 +83,10 @@ func checkOrder(t *testing.T, order []string) {
 		if last := lastIndex(order, resource); last < 0 || serving < last {
 			t.Errorf("%s were deleted too late: %q", resource, order)
 		}
+	}
+	// The first binding of all is the strict one: by the hook.
+	if guard, first := slices.Index(order, "validatingadmissionpolicybindings"), slices.Index(order, "mutatingwebhookconfigurations"); guard < 0 || first < guard {
+		t.Errorf("the strict guard was deleted too late: %q", order)
 	}
 }
 

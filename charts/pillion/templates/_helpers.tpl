@@ -35,6 +35,11 @@ one: both would answer for the same pods.
 {{ if eq .Values.tls.source "controller" }}true{{ end }}
 {{- end }}
 
+{{/* Whether there is a guard: Kubernetes has the kinds since 1.30. */}}
+{{- define "pillion.guard.enabled" -}}
+{{ if and .Values.guard.enabled (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) }}true{{ end }}
+{{- end }}
+
 {{/*
 What a Deployment's selector and a Service's selector say: never changes. The
 argument is a dict of root and component.

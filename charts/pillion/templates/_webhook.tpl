@@ -23,24 +23,29 @@ rules:
     scope: Namespaced
 namespaceSelector:
   matchExpressions:
-    - key: {{ include "pillion.optIn.label" .root }}
-      operator: In
-      values: [{{ include "pillion.optIn.value" .root | quote }}]
+    {{- include "pillion.meshedNamespaces" .root | nindent 4 }}
     - key: pillion.dev/strict
       operator: {{ .strict }}
       values: ["true"]
-    {{- include "pillion.revisionSelector" .root | nindent 4 }}
-    # Never our own namespace (a webhook that waits for itself never starts) nor
-    # those that a node needs to come up.
-    - key: kubernetes.io/metadata.name
-      operator: NotIn
-      values:
-        {{- include "pillion.excludedNames" .root | nindent 8 }}
 objectSelector:
   matchExpressions:
     # Any value: one that is nearly right is answered with a warning.
     - key: {{ include "pillion.optIn.label" .root }}
       operator: Exists
+{{- end }}
+
+{{/* The expressions that choose the namespaces of the release. */}}
+{{- define "pillion.meshedNamespaces" -}}
+- key: {{ include "pillion.optIn.label" . }}
+  operator: In
+  values: [{{ include "pillion.optIn.value" . | quote }}]
+{{ include "pillion.revisionSelector" . }}
+# Never our own namespace (a webhook that waits for itself never starts) nor
+# those that a node needs to come up.
+- key: kubernetes.io/metadata.name
+  operator: NotIn
+  values:
+    {{- include "pillion.excludedNames" . | nindent 4 }}
 {{- end }}
 
 {{/* Which of several releases a namespace belongs to; each belongs to one. */}}
@@ -115,6 +120,11 @@ start while no webhook answers.
   expression: >-
     !(has(object.metadata.labels) && '{{ $label }}' in object.metadata.labels
     && object.metadata.labels['{{ $label }}'].lowerAscii() in ['{{ join "', '" $no }}'])
+{{ include "pillion.redirectable" . }}
+{{- end }}
+
+{{/* Pods of which the network can be redirected. */}}
+{{- define "pillion.redirectable" -}}
 # The node's network is never redirected.
 - name: not-on-the-host-network
   expression: >-

@@ -41,6 +41,7 @@ func defaults() Values {
 			Pod:       pod(),
 			ExtraArgs: []string{},
 		},
+		Guard:         Guard{Enabled: true},
 		NetworkPolicy: NetworkPolicy{Enabled: true, AdmissionFrom: []map[string]any{}, MetricsFrom: []map[string]any{}},
 		Monitoring: Monitoring{
 			ServiceMonitor: ServiceMonitor{Interval: "30s", Labels: map[string]string{}},

@@ -24,6 +24,10 @@ type Values struct {
 	// Controller is the Deployment that keeps the certificate, where tls.source is
 	// controller.
 	Controller Controller `json:"controller"`
+	// Guard is a ValidatingAdmissionPolicy that finds pods which opted in and are created
+	// without their sidecar, or with one that another webhook damaged. Where the cluster
+	// is older than Kubernetes 1.30, there is none.
+	Guard Guard `json:"guard"`
 	// NetworkPolicy says who may connect to whom.
 	NetworkPolicy NetworkPolicy `json:"networkPolicy"`
 	// Monitoring are objects for Prometheus Operator and Grafana.
@@ -93,6 +97,14 @@ type Controller struct {
 	Pod Pod `json:"pod"`
 	// ExtraArgs are more arguments for pillion-controller, as --log-level=debug.
 	ExtraArgs []string `json:"extraArgs"`
+}
+
+// Guard is the part of Values about the ValidatingAdmissionPolicy.
+type Guard struct {
+	// Enabled says whether there is one. It warns whoever creates such a pod and marks
+	// it in the audit log; in namespaces with the label pillion.dev/strict=true it
+	// refuses the pod.
+	Enabled bool `json:"enabled"`
 }
 
 // Pod is what can be said about the pods of a Deployment.
