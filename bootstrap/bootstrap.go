@@ -14,9 +14,9 @@
 // is added, no timeout ends what the app itself would wait for.
 //
 // The bootstrap holds what needs a restart to change. Listeners and routes are in
-// files that Envoy watches, in the folder XDSFolder; so are clusters for declared
-// destinations, of which there are none yet. Envoy reads clusters before listeners
-// when it starts.
+// files that Envoy watches, in the folder XDSFolder; so are the clusters of a
+// Generation, which is what a service's MeshService adds to the passthrough. Envoy
+// reads clusters before listeners when it starts.
 //
 // This package is pure: it imports the standard library, and renders typed values.
 package bootstrap
@@ -50,6 +50,8 @@ type Config struct {
 	DrainTime time.Duration
 	// AccessLog writes JSON lines to standard output.
 	AccessLog bool
+	// Generation of the service's MeshService; nil passes everything through.
+	Generation *Generation
 }
 
 // Names in Config.Folder. Envoy takes one route configuration from a file.
@@ -62,6 +64,9 @@ const (
 	InboundRoutesFile  = XDSFolder + "/rds-" + Inbound + ".json"
 	OutboundRoutesFile = XDSFolder + "/rds-" + Outbound + ".json"
 )
+
+// PortRoutesFile has the routes of an inbound port of a generation.
+func PortRoutesFile(port uint16) string { return routesFile(portRoutes(port)) }
 
 // Inbound and Outbound are the names of the listeners, of their route configurations
 // and the prefix of their statistics.
@@ -95,20 +100,27 @@ type File struct {
 // New renders the configuration, in an order in which each file refers only to those
 // before it. The same Config gives the same bytes.
 func New(c Config) []File {
-	return []File{
-		{ClustersFile, render(discovered[cluster]())},
-		{InboundRoutesFile, render(discovered(inboundRoutes()))},
-		{OutboundRoutesFile, render(discovered(outboundRoutes()))},
-		{ListenersFile, render(discovered(c.inbound(), c.outbound()))},
-		{BootstrapFile, render(c.bootstrap())},
+	files := []File{
+		{ClustersFile, render(discovered(c, c.generationClusters()...))},
+		{InboundRoutesFile, render(discovered(c, c.inboundRoutes(Inbound, toward(InboundPassthrough))))},
 	}
+	files = append(files, c.portRoutes()...)
+	return append(files,
+		File{OutboundRoutesFile, render(discovered(c, c.outboundRoutes()))},
+		File{ListenersFile, render(discovered(c, c.inbound(), c.outbound()))},
+		File{BootstrapFile, render(c.bootstrap())},
+	)
 }
 
-func discovered[T any](resources ...typed[T]) discovery[T] {
-	return discovery[T]{VersionInfo: builtIn, Resources: append([]typed[T]{}, resources...)}
+func discovered[T any](c Config, resources ...T) discovery[T] {
+	version := builtIn
+	if c.Generation != nil {
+		version = c.Generation.Version
+	}
+	return discovery[T]{VersionInfo: version, Resources: append([]T{}, resources...)}
 }
 
-// builtIn is the version of what this package renders.
+// builtIn is the version of what this package renders without a generation.
 const builtIn = "built-in"
 
 // render cannot fail: the types below have nothing that JSON cannot hold.

@@ -31,8 +31,14 @@ func full() Config {
 
 // TestFiles holds what is rendered.
 func TestFiles(t *testing.T) {
-	for _, file := range New(full()) {
-		path := filepath.Join("testdata", filepath.Base(file.Name))
+	expect(t, full(), "testdata")
+}
+
+// expect holds the files that a configuration is rendered to.
+func expect(t *testing.T, c Config, folder string) {
+	t.Helper()
+	for _, file := range New(c) {
+		path := filepath.Join(folder, filepath.Base(file.Name))
 		if *update {
 			if err := os.WriteFile(path, file.Content, 0o644); err != nil {
 				t.Fatal(err)
@@ -70,9 +76,11 @@ func merged(t *testing.T, c Config) []byte {
 	static := whole["static_resources"].(map[string]any)
 	static["clusters"] = slices.Concat(static["clusters"].([]any), untyped(files[ClustersFile]["resources"].([]any)))
 	routes := map[string]any{}
-	for _, name := range []string{InboundRoutesFile, OutboundRoutesFile} {
-		for _, r := range untyped(files[name]["resources"].([]any)) {
-			routes[r.(map[string]any)["name"].(string)] = r
+	for name, content := range files {
+		if strings.HasPrefix(name, XDSFolder+"/rds-") {
+			for _, r := range untyped(content["resources"].([]any)) {
+				routes[r.(map[string]any)["name"].(string)] = r
+			}
 		}
 	}
 	listeners := untyped(files[ListenersFile]["resources"].([]any))
@@ -129,6 +137,8 @@ func configurations() map[string]Config {
 		"no ages":               func(c *Config) { c.UpstreamAge, c.UpstreamIdle, c.DownstreamAge = 0, 0, 0 },
 		"no drain":              func(c *Config) { c.DrainTime = 0 },
 		"no access log":         func(c *Config) { c.AccessLog = false },
+		"a generation":          func(c *Config) { c.Generation = declared() },
+		"an empty generation":   func(c *Config) { c.Generation = &Generation{Service: "checkout", Namespace: "shop", Version: "1"} },
 		"the least said": func(c *Config) {
 			*c = Config{Service: "a", Folder: "/", InboundPort: 1, OutboundPort: 65535, IPv4: true}
 		},

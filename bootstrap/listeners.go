@@ -1,6 +1,10 @@
 package bootstrap
 
-import "time"
+import (
+	"encoding/json"
+	"slices"
+	"time"
+)
 
 const (
 	// A listener waits for a client's first bytes, to see whether they are HTTP, and
@@ -62,6 +66,7 @@ type filterChain struct {
 
 type filterChainMatch struct {
 	DestinationPort      uint16   `json:"destination_port,omitempty"`
+	ServerNames          []string `json:"server_names,omitempty"`
 	TransportProtocol    string   `json:"transport_protocol,omitempty"`
 	ApplicationProtocols []string `json:"application_protocols,omitempty"`
 }
@@ -72,25 +77,31 @@ func (c Config) inbound() typed[listener] {
 	if c.IPv6 {
 		at.Socket = &socketAddress{Address: "::", Port: c.InboundPort, IPv4Compat: c.IPv4}
 	}
-	return c.listener(Inbound, "INBOUND", c.InboundPort, InboundPassthrough, at, nil)
+	return c.listener(Inbound, "INBOUND", c.InboundPort, InboundPassthrough, at, nil, c.inboundChains())
 }
 
 // outbound takes what the pod's own processes open. The kernel leads it to the
 // loopback address, so nobody else can reach it: Envoy is no open proxy.
 func (c Config) outbound() typed[listener] {
-	v4 := address{Socket: &socketAddress{Address: "127.0.0.1", Port: c.OutboundPort}}
+	at := address{Socket: &socketAddress{Address: "127.0.0.1", Port: c.OutboundPort}}
 	v6 := address{Socket: &socketAddress{Address: "::1", Port: c.OutboundPort}}
+	var more []listenAddress
 	switch {
 	case c.IPv4 && c.IPv6:
-		return c.listener(Outbound, "OUTBOUND", c.OutboundPort, OutboundPassthrough, v4, []listenAddress{{v6}})
+		more = []listenAddress{{v6}}
 	case c.IPv6:
-		return c.listener(Outbound, "OUTBOUND", c.OutboundPort, OutboundPassthrough, v6, nil)
-	default:
-		return c.listener(Outbound, "OUTBOUND", c.OutboundPort, OutboundPassthrough, v4, nil)
+		at = v6
 	}
+	to := OutboundPassthrough
+	if c.Generation != nil && c.Generation.Outbound.RefuseUndeclared != "" {
+		to = Blackhole
+	}
+	return c.listener(Outbound, "OUTBOUND", c.OutboundPort, to, at, more, c.outboundChains())
 }
 
-func (c Config) listener(name, direction string, port uint16, to string, at address, more []listenAddress) typed[listener] {
+// listener has chains for single ports, and those for all others: HTTP, and to for the
+// rest.
+func (c Config) listener(name, direction string, port uint16, to string, at address, more []listenAddress, ofPorts []filterChain) typed[listener] {
 	detection := outboundDetection
 	if name == Inbound {
 		detection = inboundDetection
@@ -103,20 +114,23 @@ func (c Config) listener(name, direction string, port uint16, to string, at addr
 			listenerFilter("tls_inspector", "tls_inspector.v3.TlsInspector"),
 			listenerFilter("http_inspector", "http_inspector.v3.HttpInspector"),
 		},
-		FilterChains: []filterChain{
+		FilterChains: slices.Concat([]filterChain{
 			// A connection that nobody redirected was meant for Envoy itself: passing it on
 			// to its destination would lead it here again, for ever.
 			{Name: "not redirected", Match: &filterChainMatch{DestinationPort: port}, Filters: []extension{c.tcpProxy(name, Blackhole)}},
-			{
-				Name:    "http",
-				Match:   &filterChainMatch{TransportProtocol: "raw_buffer", ApplicationProtocols: []string{"http/1.0", "http/1.1", "h2c"}},
-				Filters: []extension{c.httpConnectionManager(name)},
-			},
-		},
+		}, ofPorts, []filterChain{{Name: "http", Match: httpMatch(0), Filters: []extension{c.httpConnectionManager(name, c.passthroughHTTP(name))}}}),
 		DefaultFilterChain: filterChain{Name: "tcp", Filters: []extension{c.tcpProxy(name, to)}},
 		SocketOptions:      keepaliveOptions(),
 	}}
 }
+
+// httpMatch matches HTTP in the clear to a port; 0 stands for any.
+func httpMatch(port uint16) *filterChainMatch {
+	return &filterChainMatch{DestinationPort: port, TransportProtocol: rawBuffer, ApplicationProtocols: []string{"http/1.0", "http/1.1", "h2c"}}
+}
+
+// rawBuffer is Envoy's name for what is no TLS.
+const rawBuffer = "raw_buffer"
 
 // keepaliveOptions are keepalive() for the connections that a listener accepts, which
 // take them over from its socket (Linux' numbers).
@@ -158,7 +172,7 @@ type httpConnectionManager struct {
 	CodecType           string        `json:"codec_type"`
 	RDS                 rds           `json:"rds"`
 	EarlyMutations      []extension   `json:"early_header_mutation_extensions"`
-	HTTPFilters         []extension   `json:"http_filters"`
+	HTTPFilters         []any         `json:"http_filters"`
 	HTTP1               http1Options  `json:"http_protocol_options"`
 	HTTP2               http2Options  `json:"http2_protocol_options"`
 	Common              commonOptions `json:"common_http_protocol_options"`
@@ -190,14 +204,26 @@ type upgrade struct {
 	Type string `json:"upgrade_type"`
 }
 
-func (c Config) httpConnectionManager(direction string) extension {
-	routesFile := map[string]string{Inbound: InboundRoutesFile, Outbound: OutboundRoutesFile}[direction]
+// httpOptions are what differs between the ports of a listener.
+type httpOptions struct {
+	routes  string // the name of their route configuration
+	streams uint32
+	age     time.Duration // of inbound connections
+	filters []json.RawMessage
+}
+
+// passthroughHTTP is for the ports that no generation says anything about.
+func (c Config) passthroughHTTP(direction string) httpOptions {
+	return httpOptions{routes: direction, streams: maxStreams, age: c.DownstreamAge}
+}
+
+func (c Config) httpConnectionManager(direction string, of httpOptions) extension {
 	h := httpConnectionManager{
 		Type:       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
 		StatPrefix: direction + "_http", CodecType: "AUTO",
-		RDS:            rds{direction, c.watch(routesFile)},
+		RDS:            rds{of.routes, c.watch(routesFile(of.routes))},
 		EarlyMutations: []extension{setProtoAside()},
-		HTTP1:          http1(), HTTP2: http2Options{MaxConcurrentStreams: maxStreams},
+		HTTP1:          http1(), HTTP2: http2Options{MaxConcurrentStreams: of.streams},
 		Common:       commonOptions{IdleTimeout: seconds(clientIdle), MaxHeadersCount: maxHeaders},
 		DrainTimeout: seconds(drainSequence), StreamIdleTimeout: seconds(0), MaxRequestHeadersKB: maxHeadersKB,
 		// What Kubernetes' and Docker's own clients ask for, beside WebSocket.
@@ -214,11 +240,14 @@ func (c Config) httpConnectionManager(direction string) extension {
 	if direction == Inbound {
 		// Told before the client's side of the same age has come, a client never
 		// sends on a connection that is about to close.
-		h.Common.MaxConnectionDuration, h.SafeAge = bound(c.DownstreamAge), true
+		h.Common.MaxConnectionDuration, h.SafeAge = bound(of.age), true
 		router.SuppressEnvoyHeaders = true
 	} else {
 		h.Common.IdleTimeout = seconds(c.appClientIdle())
 		h.HTTPFilters = append(h.HTTPFilters, recovery())
+	}
+	for _, filter := range of.filters {
+		h.HTTPFilters = append(h.HTTPFilters, filter)
 	}
 	h.HTTPFilters = append(h.HTTPFilters, extension{"envoy.filters.http.router", router})
 	return extension{"envoy.filters.network.http_connection_manager", h}

@@ -1,9 +1,12 @@
 package bootstrap
 
 type routeConfiguration struct {
-	Name                 string        `json:"name"`
-	VirtualHosts         []virtualHost `json:"virtual_hosts"`
-	RequestHeadersRemove []string      `json:"request_headers_to_remove"`
+	Name                 string   `json:"name"`
+	VirtualHosts         []any    `json:"virtual_hosts"`
+	RequestHeadersRemove []string `json:"request_headers_to_remove"`
+	// ValidateClusters refuses routes to clusters that are not there, which Envoy would
+	// otherwise take and answer 503.
+	ValidateClusters bool `json:"validate_clusters,omitempty"`
 }
 
 type virtualHost struct {
@@ -15,10 +18,11 @@ type virtualHost struct {
 }
 
 type route struct {
-	Name               string        `json:"name"`
-	Match              routeMatch    `json:"match"`
-	Route              routeAction   `json:"route"`
-	ResponseHeadersAdd []headerToAdd `json:"response_headers_to_add,omitempty"`
+	Name               string          `json:"name"`
+	Match              routeMatch      `json:"match"`
+	Route              *routeAction    `json:"route,omitempty"`
+	DirectResponse     *directResponse `json:"direct_response,omitempty"`
+	ResponseHeadersAdd []headerToAdd   `json:"response_headers_to_add,omitempty"`
 }
 
 // routeMatch has one of Prefix and Connect. The empty prefix matches every path,
@@ -43,6 +47,15 @@ type routeAction struct {
 	Timeout string `json:"timeout"`
 }
 
+type directResponse struct {
+	Status int        `json:"status"`
+	Format bodyFormat `json:"body_format"`
+}
+
+type bodyFormat struct {
+	Text dataSource `json:"text_format_source"`
+}
+
 type headerToAdd struct {
 	Header       header `json:"header"`
 	AppendAction string `json:"append_action"`
@@ -53,34 +66,42 @@ type header struct {
 	Value string `json:"value"`
 }
 
+// routesFile holds the route configuration of a name.
+func routesFile(name string) string { return XDSFolder + "/rds-" + name + ".json" }
+
 // inboundRoutes lead to the app. While the pod drains, by a switch in the runtime
 // that nobody has to reload anything for, responses say so.
-func inboundRoutes() typed[routeConfiguration] {
-	to := toward(InboundPassthrough)
+func (c Config) inboundRoutes(name string, to routeAction) typed[routeConfiguration] {
 	draining := route{
-		Name: "draining", Route: to,
+		Name: "draining", Route: &to,
 		Match:              routeMatch{Prefix: new(string), Fraction: &runtimeFraction{Key: DrainingRuntimeKey}},
 		ResponseHeadersAdd: []headerToAdd{{header{DrainingHeader, "1"}, "OVERWRITE_IF_EXISTS_OR_ADD"}},
 	}
-	return routes(Inbound, draining, everyPath(to), connect(to))
+	return c.routes(name, virtualHostFor(draining, everyPath(to), connect(to)))
 }
 
-func outboundRoutes() typed[routeConfiguration] {
+func (c Config) outboundRoutes() typed[routeConfiguration] {
 	to := toward(OutboundPassthrough)
-	return routes(Outbound, everyPath(to), connect(to))
+	hosts := []any{virtualHostFor(everyPath(to), connect(to))}
+	if c.Generation != nil {
+		hosts = c.Generation.Outbound.virtualHosts(hosts[0])
+	}
+	return c.routes(Outbound, hosts...)
 }
 
-// routes are a list in one virtual host. Envoy changes headers for it first, and then
-// for the whole; in each it removes before it adds.
-func routes(name string, list ...route) typed[routeConfiguration] {
+func (c Config) routes(name string, hosts ...any) typed[routeConfiguration] {
 	return typed[routeConfiguration]{"type.googleapis.com/envoy.config.route.v3.RouteConfiguration", routeConfiguration{
-		Name: name,
-		VirtualHosts: []virtualHost{{
-			Name: "passthrough", Domains: []string{"*"}, Routes: list,
-			RequestHeadersRemove: []string{proto}, RequestHeadersAdd: []headerToAdd{copied(protoAside, proto)},
-		}},
-		RequestHeadersRemove: []string{protoAside},
+		Name: name, VirtualHosts: hosts, RequestHeadersRemove: []string{protoAside}, ValidateClusters: c.Generation != nil,
 	}}
+}
+
+// virtualHostFor every host. Envoy changes headers for it first, and then for the whole; in
+// each it removes before it adds.
+func virtualHostFor(list ...route) virtualHost {
+	return virtualHost{
+		Name: "passthrough", Domains: []string{"*"}, Routes: list,
+		RequestHeadersRemove: []string{proto}, RequestHeadersAdd: []headerToAdd{copied(protoAside, proto)},
+	}
 }
 
 // Envoy says x-forwarded-proto to an app whose client did not, and has no switch for
@@ -118,10 +139,10 @@ func copied(from, to string) headerToAdd {
 func toward(cluster string) routeAction { return routeAction{Cluster: cluster, Timeout: seconds(0)} }
 
 func everyPath(to routeAction) route {
-	return route{Name: "passthrough", Match: routeMatch{Prefix: new(string)}, Route: to}
+	return route{Name: "passthrough", Match: routeMatch{Prefix: new(string)}, Route: &to}
 }
 
 // connect passes CONNECT on to a forward proxy.
 func connect(to routeAction) route {
-	return route{Name: "connect", Match: routeMatch{Connect: &struct{}{}}, Route: to}
+	return route{Name: "connect", Match: routeMatch{Connect: &struct{}{}}, Route: &to}
 }

@@ -159,8 +159,8 @@ type extension struct {
 
 // discovery is the content of a file that Envoy watches.
 type discovery[T any] struct {
-	VersionInfo string     `json:"version_info"`
-	Resources   []typed[T] `json:"resources"`
+	VersionInfo string `json:"version_info"`
+	Resources   []T    `json:"resources"`
 }
 
 // typed is a resource with the name of its message before its fields.

@@ -1,0 +1,134 @@
+package bootstrap
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// What a generation adds. Envoy looks for the chain of a connection by its port first,
+// and never comes back to chains without a port: so a port that has one chain of its
+// own has one for everything that may come to it.
+
+func (c Config) generationClusters() []json.RawMessage {
+	if c.Generation == nil {
+		return nil
+	}
+	var messages []json.RawMessage
+	for _, of := range c.Generation.Clusters {
+		messages = append(messages, of.Message)
+	}
+	return messages
+}
+
+// portRoutes is the name of the route configuration of an inbound port.
+func portRoutes(port uint16) string { return Inbound + "-" + strconv.Itoa(int(port)) }
+
+// portRoutes are files of their own, so that a timeout changes without draining
+// connections.
+func (c Config) portRoutes() []File {
+	if c.Generation == nil {
+		return nil
+	}
+	var files []File
+	for _, p := range c.Generation.Inbound {
+		if !p.TCP {
+			to := routeAction{Cluster: p.cluster(), Timeout: seconds(time.Duration(p.Timeout))}
+			files = append(files, File{PortRoutesFile(p.Port), render(discovered(c, c.inboundRoutes(portRoutes(p.Port), to)))})
+		}
+	}
+	return files
+}
+
+func (p InboundPort) cluster() string {
+	if p.Cluster == "" {
+		return InboundPassthrough
+	}
+	return p.Cluster
+}
+
+func (c Config) inboundChains() []filterChain {
+	if c.Generation == nil {
+		return nil
+	}
+	var chains []filterChain
+	for _, p := range c.Generation.Inbound {
+		if !p.TCP {
+			of := httpOptions{routes: portRoutes(p.Port), streams: maxStreams, age: c.DownstreamAge, filters: p.HTTPFilters}
+			if p.MaxConcurrentStreams > 0 {
+				of.streams = min(p.MaxConcurrentStreams, maxStreams)
+			}
+			if p.MaxConnectionAge != nil {
+				of.age = time.Duration(*p.MaxConnectionAge)
+			}
+			chains = append(chains, filterChain{
+				Name: chainName("http", p.Port), Match: httpMatch(p.Port), Filters: []extension{c.httpConnectionManager(Inbound, of)},
+			})
+		}
+		chains = append(chains, c.byteChains(Inbound, chainName("tcp", p.Port), p.Port, p.cluster())...)
+	}
+	return chains
+}
+
+func chainName(what string, port uint16) string { return what + " " + strconv.Itoa(int(port)) }
+
+// byteChains take what comes to a port and is no HTTP in the clear. What is no TLS has
+// a chain of its own: where there is one for HTTP, Envoy looks among those alone.
+func (c Config) byteChains(direction, name string, port uint16, to string) []filterChain {
+	filters := []extension{c.tcpProxy(direction, to)}
+	return []filterChain{
+		{Name: name, Match: &filterChainMatch{DestinationPort: port, TransportProtocol: rawBuffer}, Filters: filters},
+		{Name: name + " tls", Match: &filterChainMatch{DestinationPort: port}, Filters: filters},
+	}
+}
+
+func (c Config) outboundChains() []filterChain {
+	if c.Generation == nil {
+		return nil
+	}
+	var chains []filterChain
+	var ports []uint16
+	for _, of := range c.Generation.Outbound.Connections {
+		if !slices.Contains(ports, of.Port) {
+			ports = append(ports, of.Port)
+			// The same as without a port: HTTP finds its destination by the host.
+			chains = append(chains, filterChain{
+				Name: chainName("http", of.Port), Match: httpMatch(of.Port),
+				Filters: []extension{c.httpConnectionManager(Outbound, c.passthroughHTTP(Outbound))},
+			})
+		}
+		if len(of.ServerNames) == 0 {
+			chains = append(chains, c.byteChains(Outbound, of.Name, of.Port, of.Cluster)...)
+			continue
+		}
+		chains = append(chains, filterChain{
+			Name:    of.Name,
+			Match:   &filterChainMatch{DestinationPort: of.Port, ServerNames: of.ServerNames, TransportProtocol: "tls"},
+			Filters: []extension{c.tcpProxy(Outbound, of.Cluster)},
+		})
+	}
+	return chains
+}
+
+// virtualHosts are those of the destinations, and one for all others.
+func (d Destinations) virtualHosts(others any) []any {
+	var hosts []any
+	for _, host := range d.VirtualHosts {
+		hosts = append(hosts, host)
+	}
+	if d.RefuseUndeclared != "" {
+		others = refused(d.RefuseUndeclared)
+	}
+	return append(hosts, others)
+}
+
+// refused answers every request, also those of gRPC clients in their way.
+func refused(sentence string) virtualHost {
+	host := virtualHostFor(route{Name: "refused", Match: routeMatch{Prefix: new(string)}}, route{Name: "refused", Match: routeMatch{Connect: &struct{}{}}})
+	host.Name = "refused"
+	for n := range host.Routes {
+		host.Routes[n].DirectResponse = &directResponse{403, bodyFormat{dataSource{sentence}}}
+	}
+	return host
+}
