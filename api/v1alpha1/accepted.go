@@ -18,8 +18,8 @@ const (
 func LogLevels() []string { return lifecycle.LogLevels() }
 
 // Accepted is the closed set of values of the field at a path in InjectorConfig,
-// as "lifecycle.probes"; nil where a field takes other values. What is in
-// namespaces[] has the path it has without it.
+// as "lifecycle.probes", or in MeshService, as "spec.egress[].protocol"; nil where a
+// field takes other values. What is in namespaces[] has the path it has without it.
 func Accepted(path string) []string {
 	switch path {
 	case "images.pullPolicy":
@@ -42,6 +42,24 @@ func Accepted(path string) []string {
 		return LogLevels()
 	case "envoy.accessLog":
 		return words(AccessLogOff, AccessLogJSON)
+	}
+	return acceptedOfMesh(path)
+}
+
+func acceptedOfMesh(path string) []string {
+	switch path {
+	case "spec.inbound[].protocol":
+		return words(InboundHTTP, InboundTCP)
+	case "spec.undeclaredEgress":
+		return words(UndeclaredPassthrough, UndeclaredRefused)
+	case "spec.egress[].protocol":
+		return words(ProtocolHTTP, ProtocolHTTP1, ProtocolHTTP2, ProtocolGRPC, ProtocolTLS, ProtocolTCP)
+	case "spec.egress[].retries.on[]":
+		return words(RetryConnectFailure, RetryRefusedStream, RetryReset, RetryUnavailable)
+	case "spec.egress[].routes[].fallback.when":
+		return words(FallbackAbsent, FallbackFails)
+	case "spec.statistics.destinations":
+		return words(StatisticsStandard, StatisticsDetailed, StatisticsNone)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	yamlv3 "go.yaml.in/yaml/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
@@ -20,6 +21,21 @@ import (
 // twice and a value that is empty are mistakes. The error is Problems and holds
 // all of them; what cannot be parsed at all is one Problem without a path.
 func Decode(data []byte) (*InjectorConfig, error) {
+	object, problems := documentOf(data, KindInjectorConfig)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	config, problems := readObject[InjectorConfig](object)
+	problems = append(problems, missingKind(&config.TypeMeta, KindInjectorConfig, problems)...)
+	Default(config)
+	if problems = problems.withInvalid(Validate(config)); len(problems) > 0 {
+		return nil, problems.sorted()
+	}
+	return config, nil
+}
+
+// documentOf are the fields of a document that is of a kind, as far as it says.
+func documentOf(data []byte, kind string) (map[string]any, Problems) {
 	document, err := parse(data)
 	if err != nil {
 		return nil, Problems{{Message: err.Error()}}
@@ -28,29 +44,26 @@ func Decode(data []byte) (*InjectorConfig, error) {
 	if !ok {
 		return nil, Problems{{Message: fmt.Sprintf("must be a document with fields, as `apiVersion: %s`, got %s", APIVersion, show(document))}}
 	}
-	problems := wrongKind(object)
-	if len(problems) > 0 {
-		// Each field of another kind of document would be a problem too.
-		return nil, problems
-	}
-	config, problems := readObject(object)
-	if config.APIVersion == "" && !problems.covers("apiVersion") {
-		problems = append(problems, Problem{"apiVersion", "is required: " + APIVersion})
-	}
-	if config.Kind == "" && !problems.covers("kind") {
-		problems = append(problems, Problem{"kind", "is required: " + KindInjectorConfig})
-	}
-	Default(config)
-	if problems = problems.withInvalid(Validate(config)); len(problems) > 0 {
-		return nil, problems.sorted()
-	}
-	return config, nil
+	// Each field of another kind of document would be a problem too.
+	return object, wrongKind(object, kind)
 }
 
-// wrongKind says that a document is of another kind than InjectorConfig.
-func wrongKind(object map[string]any) Problems {
+// missingKind says that a document does not say what it is.
+func missingKind(meta *metav1.TypeMeta, kind string, known Problems) Problems {
 	var problems Problems
-	for _, want := range [...]struct{ path, accepted string }{{"apiVersion", APIVersion}, {"kind", KindInjectorConfig}} {
+	if meta.APIVersion == "" && !known.covers("apiVersion") {
+		problems = append(problems, Problem{"apiVersion", "is required: " + APIVersion})
+	}
+	if meta.Kind == "" && !known.covers("kind") {
+		problems = append(problems, Problem{"kind", "is required: " + kind})
+	}
+	return problems
+}
+
+// wrongKind says that a document is of another kind than it should be.
+func wrongKind(object map[string]any, kind string) Problems {
+	var problems Problems
+	for _, want := range [...]struct{ path, accepted string }{{"apiVersion", APIVersion}, {"kind", kind}} {
 		got, given := object[want.path].(string)
 		if !given || got == want.accepted || got == "" {
 			continue

@@ -15,13 +15,13 @@ import (
 	"github.com/pillion-mesh/pillion/nearest"
 )
 
-// readObject puts a parsed document into a configuration. What does not fit is
-// left out and returned as a problem, so that the rest can be validated as well.
-func readObject(object map[string]any) (*InjectorConfig, Problems) {
+// readObject puts a parsed document into a value. What does not fit is left out
+// and returned as a problem, so that the rest can be validated as well.
+func readObject[T any](object map[string]any) (*T, Problems) {
 	var r reader
-	var config InjectorConfig
-	r.object(reflect.ValueOf(&config).Elem(), "", object)
-	return &config, r.problems
+	var document T
+	r.object(reflect.ValueOf(&document).Elem(), "", object)
+	return &document, r.problems
 }
 
 // reader collects the problems of one document. It exists because a decoder of
@@ -46,9 +46,16 @@ func (r *reader) value(target reflect.Value, path string, value any) {
 		return
 	}
 	r.present(target, path, value)
-	// Without a pointer zero means that nothing was given, and the default would
-	// take its place in silence.
-	if target.CanInt() && target.IsZero() && !r.problems.covers(path) {
+}
+
+// zero finds a number that is given as 0 and has no pointer: there 0 means that
+// nothing was given, and the default would take its place in silence.
+func (r *reader) zero(target reflect.Value, path string, required bool) {
+	switch {
+	case !target.CanInt() || !target.IsZero() || r.problems.covers(path):
+	case required:
+		r.problem(path, "must be above 0")
+	default:
 		r.problem(path, "must be above 0; leave it out for the default")
 	}
 }
@@ -87,6 +94,7 @@ func (r *reader) object(target reflect.Value, path string, object map[string]any
 		field, ok := known[name]
 		if ok {
 			r.value(field, at, object[name])
+			r.zero(field, at, slices.Contains(requiredOf(target.Type()), name))
 			continue
 		}
 		names := fieldNames(target)
@@ -160,6 +168,18 @@ func fieldsOf(target reflect.Value) map[string]reflect.Value {
 		fields[name] = value
 	}
 	return fields
+}
+
+// requiredOf are the names in JSON of the fields that have to be given: those that
+// are written even when they are zero.
+func requiredOf(t reflect.Type) []string {
+	var names []string
+	for field := range t.Fields() {
+		if name, options, _ := strings.Cut(field.Tag.Get("json"), ","); options == "" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func fieldNames(target reflect.Value) []string {

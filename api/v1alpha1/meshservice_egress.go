@@ -1,0 +1,180 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// Protocol is what a destination speaks.
+type Protocol string
+
+const (
+	// ProtocolHTTP is whatever the client spoke, HTTP/1 or HTTP/2.
+	ProtocolHTTP Protocol = "HTTP"
+	// ProtocolHTTP1 is HTTP/1.1, even where the client speaks HTTP/2.
+	ProtocolHTTP1 Protocol = "HTTP1"
+	// ProtocolHTTP2 is HTTP/2 without TLS, even where the client speaks HTTP/1.
+	ProtocolHTTP2 Protocol = "HTTP2"
+	// ProtocolGRPC is HTTP2 with what gRPC expects of it.
+	ProtocolGRPC Protocol = "GRPC"
+	// ProtocolTLS is TLS that the app itself speaks; the destination is known by the
+	// server name (SNI).
+	ProtocolTLS Protocol = "TLS"
+	// ProtocolTCP is anything else; the destination is known by its port alone.
+	ProtocolTCP Protocol = "TCP"
+)
+
+// Destination is one thing that the service calls. Exactly one of host and service
+// is given.
+type Destination struct {
+	// Name of the destination within this document: it is in statistics, and routes
+	// refer to it. Lower-case letters, digits and dashes, at most 63. Required.
+	Name string `json:"name"`
+	// Host is a DNS name, as api.example.com. With port it is what the app calls.
+	Host string `json:"host,omitempty"`
+	// Service is a Kubernetes Service.
+	Service *ServiceReference `json:"service,omitempty"`
+	// Port that the app calls, from 1 to 65535. Required.
+	Port int32 `json:"port"`
+	// Protocol is HTTP (the default), HTTP1, HTTP2, GRPC, TLS or TCP.
+	Protocol Protocol `json:"protocol,omitempty"`
+
+	// Timeout bounds a request with all of its retries; a later response becomes 504.
+	// Default: none.
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+	// ClientTimeout is how long the app itself waits, if it is known. It changes
+	// nothing; a warning is given where it is longer than timeout, since the app would
+	// then see 504 where it expects its own deadline.
+	ClientTimeout *metav1.Duration `json:"clientTimeout,omitempty"`
+	// Retries of requests. Default: none.
+	Retries *Retries `json:"retries,omitempty"`
+	// Breakers bound what is under way to the destination at the same time. Default: off.
+	Breakers *Breakers `json:"breakers,omitempty"`
+	// OutlierDetection takes an address that keeps failing out for a while. Off by
+	// default; {} switches it on.
+	OutlierDetection *OutlierDetection `json:"outlierDetection,omitempty"`
+	// MaxConnectionAge is how old a connection to the destination gets, so that calls
+	// spread over servers anew; 0s for any age. Default: 4m.
+	MaxConnectionAge *metav1.Duration `json:"maxConnectionAge,omitempty"`
+	// IdleTimeout is how long a connection lies unused. It has to be below the server's
+	// own keep-alive. Default: 4s.
+	IdleTimeout *metav1.Duration `json:"idleTimeout,omitempty"`
+	// ConnectTimeout bounds the making of a connection. Default: 5s.
+	ConnectTimeout *metav1.Duration `json:"connectTimeout,omitempty"`
+	// DNSRefresh is how often the host's addresses are asked for. Default: 5s.
+	DNSRefresh *metav1.Duration `json:"dnsRefresh,omitempty"`
+	// Routes lead some requests to this destination elsewhere, the first that matches.
+	// For HTTP only.
+	Routes []Route `json:"routes,omitempty"`
+}
+
+// ServiceReference is a Kubernetes Service, called by its cluster DNS name.
+type ServiceReference struct {
+	// Name of the Service. Required.
+	Name string `json:"name"`
+	// Namespace of the Service. Default: that of the document.
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// RetryCondition is one for which a request is sent once more.
+type RetryCondition string
+
+const (
+	// RetryConnectFailure is a connection that could not be made: safe for every request.
+	RetryConnectFailure RetryCondition = "ConnectFailure"
+	// RetryRefusedStream is a stream that the server did not begin to work on: safe
+	// for every request.
+	RetryRefusedStream RetryCondition = "RefusedStream"
+	// RetryReset is a connection that ended before a response: only GET, HEAD, OPTIONS,
+	// PUT and DELETE are sent again.
+	RetryReset RetryCondition = "Reset"
+	// RetryUnavailable is a response of 502, 503 or 504, or gRPC's UNAVAILABLE: only GET,
+	// HEAD, OPTIONS, PUT and DELETE are sent again, and the gRPC methods in safeMethods.
+	RetryUnavailable RetryCondition = "Unavailable"
+)
+
+// Retries say when a request is sent once more.
+type Retries struct {
+	// Attempts beside the first, from 1 to 5. Default: 1.
+	Attempts *int32 `json:"attempts,omitempty"`
+	// On are the conditions. Default: ConnectFailure and RefusedStream, which are safe for
+	// every request.
+	On []RetryCondition `json:"on,omitempty"`
+	// SafeMethods are gRPC methods that may be carried out twice, as
+	// package.Service/Method.
+	SafeMethods []string `json:"safeMethods,omitempty"`
+	// PerTryTimeout bounds each attempt. Default: none but timeout.
+	PerTryTimeout *metav1.Duration `json:"perTryTimeout,omitempty"`
+	// BudgetPercent is how many retries there may be at the same time, in percent of the
+	// requests under way; three at least. Default: 20.
+	BudgetPercent *int32 `json:"budgetPercent,omitempty"`
+}
+
+// Breakers are limits in each pod. One that is not given is off.
+type Breakers struct {
+	// MaxConnections to the destination; one more HTTP/1 request waits.
+	MaxConnections *int32 `json:"maxConnections,omitempty"`
+	// MaxPendingRequests that wait for a connection; one more gets 503 at once.
+	MaxPendingRequests *int32 `json:"maxPendingRequests,omitempty"`
+	// MaxRequests under way; one more gets 503 at once.
+	MaxRequests *int32 `json:"maxRequests,omitempty"`
+}
+
+// OutlierDetection is Envoy's, by failures in a row.
+type OutlierDetection struct {
+	// ConsecutiveErrors in a row (5xx, resets, failed connections) after which an address is
+	// taken out. Default: 5.
+	ConsecutiveErrors *int32 `json:"consecutiveErrors,omitempty"`
+	// EjectionTime of the first time, and that much longer each further time.
+	// Default: 30s.
+	EjectionTime *metav1.Duration `json:"ejectionTime,omitempty"`
+	// MaxEjectedPercent of the addresses at the same time. Default: 30; one address
+	// may always be taken out.
+	MaxEjectedPercent *int32 `json:"maxEjectedPercent,omitempty"`
+}
+
+// Route leads requests that match to another destination. Headers and grpc both have
+// to match where both are given.
+type Route struct {
+	// Headers that a request has, all of them.
+	Headers []HeaderMatch `json:"headers,omitempty"`
+	// GRPC is a method that is called.
+	GRPC *GRPCMatch `json:"grpc,omitempty"`
+	// To is the name of another destination of this document. Required.
+	To string `json:"to"`
+	// Fallback leads a request back to the destination that it was for. Default: none.
+	Fallback *Fallback `json:"fallback,omitempty"`
+}
+
+// HeaderMatch is a header with exactly this value.
+type HeaderMatch struct {
+	// Name of the header, in any case. Required.
+	Name string `json:"name"`
+	// Value that it has, to the letter. Required.
+	Value string `json:"value"`
+}
+
+// GRPCMatch is a gRPC method.
+type GRPCMatch struct {
+	// Service with its package, as shop.v1.Cart. Required.
+	Service string `json:"service"`
+	// Methods of it. Default: all.
+	Methods []string `json:"methods,omitempty"`
+}
+
+// FallbackWhen says for which failures there is a fallback.
+type FallbackWhen string
+
+const (
+	// FallbackAbsent is a destination that has no address or takes no connection: a
+	// sandbox that does not exist.
+	FallbackAbsent FallbackWhen = "Absent"
+	// FallbackFails is that, or any failure: 5xx, a reset, or no response in time. The
+	// request is carried out twice then, so it is for those that may be.
+	FallbackFails FallbackWhen = "Fails"
+)
+
+// Fallback leads a request to the destination that it was for.
+type Fallback struct {
+	// When is Absent (the default) or Fails.
+	When FallbackWhen `json:"when,omitempty"`
+	// After is how long a response is waited for where when is Fails. Default: 100ms.
+	After *metav1.Duration `json:"after,omitempty"`
+}

@@ -1,0 +1,39 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func validateRetries(to *Destination, path *field.Path) field.ErrorList {
+	retries := to.Retries
+	if retries == nil {
+		return nil
+	}
+	on, safe, perTry := path.Child("on"), path.Child("safeMethods"), path.Child("perTryTimeout")
+	errs := slices.Concat(
+		attempts.validate(retries.Attempts, path.Child("attempts")),
+		validateLength(len(retries.SafeMethods), MaxMethods, safe),
+		validateNames(retries.SafeMethods, safeMethod, "a gRPC method as shop.v1.Cart/GetCart", safe),
+		moment.validate(retries.PerTryTimeout, perTry),
+		percent.validate(retries.BudgetPercent, path.Child("budgetPercent")),
+	)
+	if retries.On != nil && len(retries.On) == 0 {
+		errs = append(errs, field.Required(on, "give at least one condition, or leave it out for ConnectFailure and RefusedStream"))
+	}
+	for n := range retries.On {
+		errs = append(errs, validateWord("spec.egress[].retries.on[]", on.Index(n), &retries.On[n])...)
+		if first := slices.Index(retries.On, retries.On[n]); first < n {
+			errs = append(errs, field.Invalid(on.Index(n), string(retries.On[n]), fmt.Sprintf("is given at %s already", on.Index(first))))
+		}
+	}
+	if to.Protocol == ProtocolHTTP1 && len(retries.SafeMethods) > 0 {
+		errs = append(errs, field.Forbidden(safe, "does not go with protocol HTTP1: gRPC needs HTTP/2"))
+	}
+	if t, timeout := retries.PerTryTimeout, to.Timeout; t != nil && timeout != nil && timeout.Duration > 0 && t.Duration >= timeout.Duration {
+		errs = append(errs, field.Invalid(perTry, t.Duration.String(), fmt.Sprintf("must be below timeout, %s: nothing of it would be left for a retry", timeout.Duration)))
+	}
+	return errs
+}
