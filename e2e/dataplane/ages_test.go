@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/e2e/traffic"
 )
 
 // TestConnectionAges calls for some seconds through connections that may be one and two
@@ -18,12 +19,12 @@ func TestConnectionAges(t *testing.T) {
 	t.Parallel()
 	server, inside, outside := sandbox.NewPod(t, "server"), sandbox.NewPod(t, "inside"), sandbox.NewPod(t, "outside")
 	var accepted atomic.Int64
-	plain := &http.Server{Handler: http.HandlerFunc(answer), ConnState: func(_ net.Conn, state http.ConnState) {
+	plain := &http.Server{Handler: http.HandlerFunc(traffic.Answer), ConnState: func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
 			accepted.Add(1)
 		}
 	}}
-	serveOn(t, outside, httpPort, plain.Serve)
+	outside.Serve(t, httpPort, plain.Serve)
 	w := want{annotations: map[string]string{"pillion.dev/max-upstream-age": "1s", "pillion.dev/max-downstream-age": "2s"}}
 	run(t, server, w, serverApp(t, server))
 	run(t, inside, w, sandbox.App{})
@@ -33,10 +34,10 @@ func TestConnectionAges(t *testing.T) {
 	dials := 0
 	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		dials++
-		return dialer(outside, pick, httpPort)(ctx, network, address)
+		return traffic.Dialer(outside, pick, httpPort)(ctx, network, address)
 	}}
 	callers := map[string]func(context.Context) error{
-		"from outside": func(ctx context.Context) error { return post(ctx, transport) },
+		"from outside": func(ctx context.Context) error { return traffic.Post(ctx, transport, serverURL) },
 		"from inside":  keepAlive(inside, pick), "from inside to outside": keepAlive(inside, outside.IPv4.String), "gRPC from inside": rpc(inside, pick), "streaming from inside": streaming(inside, pick),
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)

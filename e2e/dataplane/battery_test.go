@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pillion-mesh/pillion/e2e/injected"
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/e2e/traffic"
 )
 
 // What a connection may go through, as TestInterception says it.
@@ -119,7 +121,7 @@ func onNode(t *testing.T, host string) {
 	}
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
-		_ = accept(func(c net.Conn) { buffer := make([]byte, 100); n, _ := c.Read(buffer); _, _ = c.Write(buffer[:n]) })(listener)
+		_ = traffic.Accept(func(c net.Conn) { buffer := make([]byte, 100); n, _ := c.Read(buffer); _, _ = c.Write(buffer[:n]) })(listener)
 	}()
 }
 
@@ -171,7 +173,7 @@ func (c counts) of(name string) uint64 {
 
 func (r route) counts(t *testing.T) counts {
 	t.Helper()
-	from, to := stats(t, r.from), stats(t, r.to)
+	from, to := injected.Stats(t, r.from), injected.Stats(t, r.to)
 	return counts{
 		{"outbound HTTP", from["http.outbound_http.downstream_rq_total"]}, {"outbound TCP", from["tcp.outbound_tcp.downstream_cx_total"]},
 		{"own inbound HTTP", from["http.inbound_http.downstream_rq_total"]}, {"own inbound TCP", from["tcp.inbound_tcp.downstream_cx_total"]},

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/e2e/traffic"
 )
 
 // client is a process in a pod that calls a host: an address of another pod, of a
@@ -45,29 +46,12 @@ func (c client) transport() *http.Transport {
 	return &http.Transport{DialContext: c.from.Dial, DisableKeepAlives: true}
 }
 
-// do sends a request and fails unless the answer is 200 and the body what is wanted.
-func do(r http.RoundTripper, request *http.Request, want string) (*http.Response, error) {
-	response, err := r.RoundTrip(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, err
-	}
-	if response.StatusCode != http.StatusOK || string(body) != want {
-		return nil, fmt.Errorf("HTTP %d %.200q, want %.40q", response.StatusCode, body, want)
-	}
-	return response, nil
-}
-
 func (c client) http1(ctx context.Context) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url("http", httpPort, "/a%2Fb//c"), strings.NewReader(strings.Repeat("x", 100_000)))
 	if err != nil {
 		return err
 	}
-	response, err := do(c.transport(), request, "POST /a/b//c 100000 bytes")
+	response, err := traffic.Do(c.transport(), request, "POST /a/b//c 100000 bytes")
 	if err != nil {
 		return err
 	}
@@ -90,7 +74,7 @@ func (c client) http2(ctx context.Context) error {
 				failures <- err
 				return
 			}
-			response, err := do(transport, request, "GET / 0 bytes")
+			response, err := traffic.Do(transport, request, "GET / 0 bytes")
 			if err == nil && response.Header.Get("X-Protocol") != "HTTP/2.0" {
 				err = fmt.Errorf("the server saw %s", response.Header.Get("X-Protocol"))
 			}
@@ -195,7 +179,7 @@ func (c client) manyHeaders(ctx context.Context) error {
 	for n := range 300 {
 		request.Header.Set(fmt.Sprintf("X-Header-%d", n), strings.Repeat("v", 500))
 	}
-	_, err = do(c.transport(), request, "GET / 0 bytes")
+	_, err = traffic.Do(c.transport(), request, "GET / 0 bytes")
 	return err
 }
 
@@ -207,7 +191,7 @@ func (c client) tls(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = do(transport, request, "GET / 0 bytes")
+	_, err = traffic.Do(transport, request, "GET / 0 bytes")
 	return err
 }
 

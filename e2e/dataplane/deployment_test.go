@@ -16,7 +16,9 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/pillion-mesh/pillion/e2e/injected"
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/e2e/traffic"
 )
 
 // names is what DNS says of a service's pods, and what it said before: a client may
@@ -75,7 +77,7 @@ func (d *deployment) add() {
 	d.made++
 	p := sandbox.NewPod(d.t, fmt.Sprintf("server-%d", d.made))
 	running := run(d.t, p, d.want, serverApp(d.t, p))
-	ready(d.t, running)
+	injected.Ready(d.t, running)
 	d.pods = append(d.pods, running)
 	d.publish()
 }
@@ -103,24 +105,12 @@ func (d *deployment) roll(stop func(*sandbox.Running)) {
 	stopping.Wait()
 }
 
-// ready waits until kubelet would call the pod ready.
-func ready(t *testing.T, r *sandbox.Running) {
-	t.Helper()
-	var err error
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if err = r.Ready(t.Context()); err == nil {
-			return
-		}
-	}
-	t.Fatalf("pod %s is not ready: %v\n%s", r.Name, err, r.Envoy.Logs())
-}
-
 // serverApp is an app that shuts down as a good one does: it serves what it has
 // begun and closes what is idle.
 func serverApp(t *testing.T, p *sandbox.Pod) sandbox.App {
 	t.Helper()
 	mux := http.NewServeMux()
-	mux.HandleFunc("/", answer)
+	mux.HandleFunc("/", traffic.Answer)
 	mux.HandleFunc("/stream", stream)
 	web := &http.Server{Handler: mux}
 	rpc := grpc.NewServer()
@@ -128,8 +118,8 @@ func serverApp(t *testing.T, p *sandbox.Pod) sandbox.App {
 	t.Cleanup(func() { _ = web.Close(); rpc.Stop() })
 	return sandbox.App{
 		Start: func() {
-			serveOn(t, p, httpPort, web.Serve)
-			serveOn(t, p, grpcPort, rpc.Serve)
+			p.Serve(t, httpPort, web.Serve)
+			p.Serve(t, grpcPort, rpc.Serve)
 		},
 		Stop: func() {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -19,6 +18,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/e2e/traffic"
 )
 
 // load is many clients that call a service until they are told to stop. No client
@@ -113,72 +113,42 @@ func under(t *testing.T, clients, least int, of *names, inside *sandbox.Running,
 	return l
 }
 
-// once is a body that cannot be sent again, so that Go's client does not.
-func once(text string) io.Reader { return io.MultiReader(strings.NewReader(text)) }
-
-func post(ctx context.Context, transport *http.Transport) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://server:"+httpPort+"/", once("hello"))
-	if err != nil {
-		return err
-	}
-	request.ContentLength = 5
-	_, err = do(transport, request, "POST / 5 bytes")
-	return err
-}
-
-// dialer connects to whatever pod DNS names then.
-func dialer(from *sandbox.Pod, pick func() string, port string) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, _, _ string) (net.Conn, error) {
-		c, err := from.Dial(ctx, "tcp", net.JoinHostPort(pick(), port))
-		if err != nil {
-			return nil, err
-		}
-		return dialed{c, time.Now()}, nil
-	}
-}
-
-// dialed is a connection that knows how old it is.
-type dialed struct {
-	net.Conn
-	at time.Time
-}
-
 // traced adds to an error which connection it came by.
 func traced(ctx context.Context, call func(context.Context) error) error {
 	var used httptrace.GotConnInfo
 	err := call(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { used = info }}))
-	if c, ok := used.Conn.(dialed); ok && err != nil {
-		return fmt.Errorf("%w, to %s, connected %s ago, reused %t, idle for %s", err, c.RemoteAddr(), time.Since(c.at), used.Reused, used.IdleTime)
+	if c, ok := used.Conn.(traffic.Dialed); ok && err != nil {
+		return fmt.Errorf("%w, to %s, connected %s ago, reused %t, idle for %s", err, c.RemoteAddr(), time.Since(c.At), used.Reused, used.IdleTime)
 	}
 	return err
 }
 
 func keepAlive(from *sandbox.Pod, pick func() string) func(context.Context) error {
-	transport := &http.Transport{DialContext: dialer(from, pick, httpPort)}
-	return func(ctx context.Context) error { return post(ctx, transport) }
+	transport := &http.Transport{DialContext: traffic.Dialer(from, pick, httpPort)}
+	return func(ctx context.Context) error { return traffic.Post(ctx, transport, serverURL) }
 }
 
 func newConnections(from *sandbox.Pod, pick func() string) func(context.Context) error {
-	transport := &http.Transport{DialContext: dialer(from, pick, httpPort), DisableKeepAlives: true}
-	return func(ctx context.Context) error { return post(ctx, transport) }
+	transport := &http.Transport{DialContext: traffic.Dialer(from, pick, httpPort), DisableKeepAlives: true}
+	return func(ctx context.Context) error { return traffic.Post(ctx, transport, serverURL) }
 }
 
 // streaming reads an answer that takes two seconds, over and over on one connection.
 func streaming(from *sandbox.Pod, pick func() string) func(context.Context) error {
-	transport := &http.Transport{DialContext: dialer(from, pick, httpPort)}
+	transport := &http.Transport{DialContext: traffic.Dialer(from, pick, httpPort)}
 	return func(ctx context.Context) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://server:"+httpPort+"/stream", once("x"))
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://server:"+httpPort+"/stream", traffic.Once("x"))
 		if err != nil {
 			return err
 		}
-		_, err = do(transport, request, strings.Repeat("chunk\n", chunks))
+		_, err = traffic.Do(transport, request, strings.Repeat("chunk\n", chunks))
 		return err
 	}
 }
 
 // rpc makes unary calls on one channel, without retries or waiting.
 func rpc(from *sandbox.Pod, pick func() string) func(context.Context) error {
-	dial := dialer(from, pick, grpcPort)
+	dial := traffic.Dialer(from, pick, grpcPort)
 	connection, err := grpc.NewClient("passthrough:///server", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, "", "") }))
 	return func(ctx context.Context) error {

@@ -4,13 +4,8 @@
 package dataplane
 
 import (
-	"fmt"
 	"maps"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,29 +16,16 @@ import (
 	"github.com/pillion-mesh/pillion/injector"
 )
 
-// folder is where pillion-init and pillion-proxy are built.
-var folder = filepath.Join(os.TempDir(), fmt.Sprintf("pillion-dataplane-%d", os.Getpid()))
+// programs are what is tested.
+var programs = injected.NewPrograms()
 
-func TestMain(m *testing.M) { sandbox.Main(m, func() { _ = os.RemoveAll(folder) }) }
-
-// programs builds pillion-init and pillion-proxy, once.
-var programs = sync.OnceValue(func() error {
-	build := exec.Command("go", "build", "-trimpath", "-o", folder+"/", "../../cmd/pillion-init", "../../cmd/pillion-proxy")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the pod's programs: %w\n%s", err, output)
-	}
-	return nil
-})
+func TestMain(m *testing.M) { sandbox.Main(m, programs.Remove) }
 
 // images are what the injected containers run: pillion-init's from scratch, but with
 // iptables where a backend needs it, and Envoy's.
 func images(t *testing.T, withIptables bool) sandbox.Images {
 	t.Helper()
-	if err := programs(); err != nil {
-		t.Fatal(err)
-	}
-	of := injected.Images(t, folder)
+	of := programs.Images(t)
 	if withIptables {
 		maps.Copy(of.Init, sandbox.Base())
 	}

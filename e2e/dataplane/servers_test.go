@@ -3,13 +3,10 @@ package dataplane
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +16,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/e2e/traffic"
 )
 
 // Ports of the servers in a pod. 3306 and 25 are among those that Pillion reserves.
@@ -34,28 +32,31 @@ const (
 	udpPort       = "5353"
 )
 
+// serverURL is what clients call whose connections lead to a pod's httpPort anyway.
+const serverURL = "http://server:" + httpPort + "/"
+
 // serve starts every kind of server in a pod, on all addresses.
 func serve(t *testing.T, p *sandbox.Pod) {
 	t.Helper()
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	plain := &http.Server{Handler: http.HandlerFunc(answer), Protocols: &protocols, MaxHeaderBytes: 1 << 20}
-	serveOn(t, p, httpPort, plain.Serve)
-	secure := &http.Server{Handler: http.HandlerFunc(answer), TLSConfig: certificate(t)}
-	serveOn(t, p, tlsPort, func(l net.Listener) error { return secure.ServeTLS(l, "", "") })
+	plain := &http.Server{Handler: http.HandlerFunc(traffic.Answer), Protocols: &protocols, MaxHeaderBytes: 1 << 20}
+	p.Serve(t, httpPort, plain.Serve)
+	secure := &http.Server{Handler: http.HandlerFunc(traffic.Answer), TLSConfig: traffic.Certificate()}
+	p.Serve(t, tlsPort, func(l net.Listener) error { return secure.ServeTLS(l, "", "") })
 	forwarder := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { forward(w, r, p) })}
-	serveOn(t, p, forwarderPort, forwarder.Serve)
+	p.Serve(t, forwarderPort, forwarder.Serve)
 
 	rpc := grpc.NewServer()
 	grpc_health_v1.RegisterHealthServer(rpc, health.NewServer())
 	reflection.Register(rpc)
 	t.Cleanup(rpc.Stop)
-	serveOn(t, p, grpcPort, rpc.Serve)
+	p.Serve(t, grpcPort, rpc.Serve)
 
-	serveOn(t, p, echoPort, accept(func(c net.Conn) { _, _ = io.Copy(c, c) }))
+	p.Serve(t, echoPort, traffic.Accept(func(c net.Conn) { _, _ = io.Copy(c, c) }))
 	for _, port := range []string{greetPort, mysqlPort, smtpPort} {
-		serveOn(t, p, port, accept(greet))
+		p.Serve(t, port, traffic.Accept(greet))
 	}
 	packets := p.ListenPacket(t, "udp", ":"+udpPort)
 	go func() {
@@ -70,28 +71,6 @@ func serve(t *testing.T, p *sandbox.Pod) {
 	}()
 }
 
-func serveOn(t *testing.T, p *sandbox.Pod, port string, serve func(net.Listener) error) {
-	t.Helper()
-	listener := p.Listen(t, "tcp", ":"+port)
-	go func() { _ = serve(listener) }()
-}
-
-// accept serves each connection by itself.
-func accept(one func(net.Conn)) func(net.Listener) error {
-	return func(listener net.Listener) error {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return err
-			}
-			go func() {
-				defer c.Close()
-				one(c)
-			}()
-		}
-	}
-}
-
 // greet speaks first, as SMTP and MySQL do, and then answers each line.
 func greet(c net.Conn) {
 	if _, err := io.WriteString(c, "220 ready\n"); err != nil {
@@ -102,39 +81,6 @@ func greet(c net.Conn) {
 			return
 		}
 	}
-}
-
-// answer says what it was asked, so that the client can see what changed on the way.
-func answer(w http.ResponseWriter, r *http.Request) {
-	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		hijack(w, r)
-		return
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	w.Header().Set("X-Protocol", r.Proto)
-	w.Header().Set("X-Host", r.Host)
-	w.Header().Set("Trailer", "X-Sum")
-	for name, values := range r.Header {
-		w.Header().Add("X-Got", name+"="+strings.Join(values, ","))
-	}
-	_, _ = fmt.Fprintf(w, "%s %s %d bytes", r.Method, r.URL.Path, len(body))
-	w.Header().Set("X-Sum", fmt.Sprint(len(body)))
-}
-
-// hijack takes the connection over and echoes, as behind a WebSocket's handshake.
-func hijack(w http.ResponseWriter, r *http.Request) {
-	c, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	defer c.Close()
-	_, _ = fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", r.Header.Get("Upgrade"))
-	_, _ = io.Copy(c, buffered)
 }
 
 // forward is a forward proxy that knows CONNECT.
@@ -156,12 +102,4 @@ func forward(w http.ResponseWriter, r *http.Request, p *sandbox.Pod) {
 	_, _ = io.WriteString(c, "HTTP/1.1 200 Connection established\r\n\r\n")
 	go func() { _, _ = io.Copy(upstream, buffered) }()
 	_, _ = io.Copy(c, upstream)
-}
-
-// certificate is the standard library's for tests.
-func certificate(t *testing.T) *tls.Config {
-	t.Helper()
-	server := httptest.NewTLSServer(nil)
-	server.Close()
-	return &tls.Config{Certificates: server.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}} //nolint:gosec // a test's
 }

@@ -2,8 +2,6 @@ package dataplane
 
 import (
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,11 +17,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
+	"github.com/pillion-mesh/pillion/e2e/injected"
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
 	"github.com/pillion-mesh/pillion/injector"
 )
-
-const statusPort = "15020"
 
 // arguments gives the envoy container more arguments, or others in their place.
 func arguments(change func([]string) []string) func(*corev1.Pod) {
@@ -41,33 +38,6 @@ func arguments(change func([]string) []string) func(*corev1.Pod) {
 // envoys adds arguments of Envoy's own.
 func envoys(more ...string) func([]string) []string {
 	return func(args []string) []string { return append(append(slices.Clone(args), "--"), more...) }
-}
-
-// status asks the status port of a pod, from another pod or itself.
-func status(t *testing.T, from, of *sandbox.Pod, method, path string) (int, string) {
-	t.Helper()
-	transport := &http.Transport{DialContext: from.Dial, DisableKeepAlives: true}
-	request, err := http.NewRequestWithContext(t.Context(), method, "http://"+net.JoinHostPort(of.IPv4.String(), statusPort)+path, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := transport.RoundTrip(request)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer response.Body.Close()
-	body, _ := io.ReadAll(response.Body)
-	return response.StatusCode, string(body)
-}
-
-// eventually fails the test unless something becomes true in time.
-func eventually(t *testing.T, what string, longest time.Duration, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(longest); !is(); time.Sleep(30 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s", longest, what)
-		}
-	}
 }
 
 func shortStart(config *v1alpha1.InjectorConfig) {
@@ -184,11 +154,12 @@ func TestAdminSocketIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	// An answer may be some moments old.
-	eventually(t, "/readyz says so", 5*time.Second, func() bool {
-		code, body := status(t, p, p, http.MethodGet, "/readyz")
+	sandbox.Eventually(t, "/readyz says so", 5*time.Second, func() bool {
+		code, body := injected.Status(t, p, p, http.MethodGet, "/readyz")
 		return code == http.StatusServiceUnavailable && strings.Contains(body, "the admin interface of Envoy does not answer")
 	})
-	code, body := status(t, p, p, http.MethodGet, "/metrics")
+
+	code, body := injected.Status(t, p, p, http.MethodGet, "/metrics")
 	if code != http.StatusOK || !strings.Contains(body, "pillion_proxy_envoy_scrape_failed 1") || !strings.Contains(body, "pillion_proxy_ready 0") {
 		t.Errorf("/metrics: HTTP %d %s", code, body)
 	}
@@ -238,7 +209,7 @@ func TestContainerRestarts(t *testing.T) {
 	if out, err := again.Exec(t.Context(), r.Sidecar().StartupProbe.Exec.Command...); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if code, body := status(t, p, p, http.MethodGet, "/readyz"); code != http.StatusOK {
+	if code, body := injected.Status(t, p, p, http.MethodGet, "/readyz"); code != http.StatusOK {
 		t.Errorf("/readyz: HTTP %d %s", code, body)
 	}
 }
@@ -280,11 +251,11 @@ func TestStatusPort(t *testing.T) {
 		{http.MethodPost, "/quitquitquit", 403, "is for Jobs"}, {http.MethodGet, "/quitquitquit", 404, "POST /quitquitquit"},
 		{http.MethodGet, "/", 404, "GET /metrics"}, {http.MethodGet, "/stats", 404, "The status port has"},
 	} {
-		if code, body := status(t, other, p, test.method, test.path); code != test.code || !strings.Contains(body, test.says) {
+		if code, body := injected.Status(t, other, p, test.method, test.path); code != test.code || !strings.Contains(body, test.says) {
 			t.Errorf("%s %s: HTTP %d %q, want %d and %q", test.method, test.path, code, body, test.code, test.says)
 		}
 	}
-	_, body := status(t, other, p, http.MethodGet, "/metrics")
+	_, body := injected.Status(t, other, p, http.MethodGet, "/metrics")
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(body))
 	if err != nil {
@@ -318,10 +289,10 @@ func TestQuitQuitQuit(t *testing.T) {
 	r := run(t, p, want{mode: v1alpha1.ModeClassic, change: arguments(func(args []string) []string {
 		return append(slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "--stay-for-app=true" }), "--quit-with-app=true")
 	})}, sandbox.App{})
-	if code, body := status(t, other, p, http.MethodPost, "/quitquitquit"); code != 403 || !r.Envoy.Running() {
+	if code, body := injected.Status(t, other, p, http.MethodPost, "/quitquitquit"); code != 403 || !r.Envoy.Running() {
 		t.Errorf("from another pod: HTTP %d %s", code, body)
 	}
-	if code, body := status(t, p, p, http.MethodPost, "/quitquitquit"); code != 200 {
+	if code, body := injected.Status(t, p, p, http.MethodPost, "/quitquitquit"); code != 200 {
 		t.Errorf("from the pod itself: HTTP %d %s", code, body)
 	}
 	if code := r.Envoy.Wait(t, 10*time.Second); code != 0 {

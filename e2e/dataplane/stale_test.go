@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pillion-mesh/pillion/e2e/injected"
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/e2e/traffic"
 	"github.com/pillion-mesh/pillion/injector"
 )
 
@@ -51,7 +53,7 @@ func staleErrors(t *testing.T, c *sandbox.Running, recovery bool) []int {
 	awaitRecovery(t, c, first, recovery)
 	transports := make([]*http.Transport, staleConnections)
 	for n := range transports {
-		transports[n] = &http.Transport{DialContext: dialer(c.Pod, func() string { return dns.lookup(0).String() }, httpPort)}
+		transports[n] = &http.Transport{DialContext: traffic.Dialer(c.Pod, func() string { return dns.lookup(0).String() }, httpPort)}
 		if err := get(t, transports[n]); err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +80,7 @@ func awaitRecovery(t *testing.T, c *sandbox.Running, server *sandbox.Pod, want b
 		if err != nil {
 			t.Fatal(err)
 		}
-		response, err := do(client{c.Pod, server.IPv4.String()}.transport(), request, "GET / 0 bytes")
+		response, err := traffic.Do(client{c.Pod, server.IPv4.String()}.transport(), request, "GET / 0 bytes")
 		if err == nil && (response.Header.Get("X-Envoy-Upstream-Service-Time") == "") == want {
 			return
 		}
@@ -96,7 +98,7 @@ func get(t *testing.T, transport *http.Transport) error {
 	if err != nil {
 		return err
 	}
-	_, err = do(transport, request, "GET / 0 bytes")
+	_, err = traffic.Do(transport, request, "GET / 0 bytes")
 	return err
 }
 
@@ -104,7 +106,7 @@ func postWithin(t *testing.T, transport *http.Transport) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 	defer cancel()
-	return post(ctx, transport)
+	return traffic.Post(ctx, transport, serverURL)
 }
 
 // removeLua takes the recovery out of a running sidecar's listeners, for a control.
@@ -140,7 +142,7 @@ func changeFile(t *testing.T, r *sandbox.Running, name, updated string, change f
 	if content, err = json.Marshal(document); err != nil {
 		t.Fatal(err)
 	}
-	before := stats(t, r)[updated]
+	before := injected.Stats(t, r)[updated]
 	if err := os.WriteFile(path+".new", content, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +151,7 @@ func changeFile(t *testing.T, r *sandbox.Running, name, updated string, change f
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		// What is warming does not serve yet.
-		if now := stats(t, r); now[updated] > before && now["listener_manager.total_listeners_warming"] == 0 {
+		if now := injected.Stats(t, r); now[updated] > before && now["listener_manager.total_listeners_warming"] == 0 {
 			return
 		}
 		if time.Now().After(deadline) {

@@ -15,7 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
+	"github.com/pillion-mesh/pillion/e2e/injected"
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/e2e/traffic"
 )
 
 // drain runs the preStop hook, and is what it said and how long it took.
@@ -57,14 +59,14 @@ func TestDrainSchedule(t *testing.T) {
 		t.Errorf("with no client any more it took %s: %s", took, out)
 	}
 	// It still serves, and tells everybody to go.
-	response, err := do(transport, request, "GET / 0 bytes")
+	response, err := traffic.Do(transport, request, "GET / 0 bytes")
 	if err != nil {
 		t.Fatalf("a new connection after the drain: %v", err)
 	}
 	if !response.Close || response.Header.Get("X-Pillion-Draining") == "" {
 		t.Errorf("a client is not told: close %t, %v", response.Close, response.Header)
 	}
-	if code, body := status(t, p, p, http.MethodGet, "/readyz"); code != http.StatusServiceUnavailable || body != "the pod is draining\n" {
+	if code, body := injected.Status(t, p, p, http.MethodGet, "/readyz"); code != http.StatusServiceUnavailable || body != "the pod is draining\n" {
 		t.Errorf("/readyz: HTTP %d %q", code, body)
 	}
 	// And the app's own calls go on.
@@ -137,7 +139,7 @@ func TestSidecarTellsItsOwnClients(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			response, err := do(transport, request, "GET / 0 bytes")
+			response, err := traffic.Do(transport, request, "GET / 0 bytes")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -154,14 +156,14 @@ func TestSidecarTellsItsOwnClients(t *testing.T) {
 		if dials != 1 {
 			t.Errorf("HTTP/2 %t: %d connections for three requests, want 1", h2, dials)
 		}
-		admin(t, r, http.MethodPost, "/runtime_modify?pillion.draining=100")
+		injected.Admin(t, r, http.MethodPost, "/runtime_modify?pillion.draining=100")
 		for range 3 {
 			ask()
 		}
 		if dials < 3 {
 			t.Errorf("HTTP/2 %t: %d connections after three more while the pod drains, want one for each request", h2, dials)
 		}
-		admin(t, r, http.MethodPost, "/runtime_modify?pillion.draining=")
+		injected.Admin(t, r, http.MethodPost, "/runtime_modify?pillion.draining=")
 	}
 }
 
@@ -208,9 +210,9 @@ func TestFirstProcess(t *testing.T) {
 	}
 	envoy := childOf(t, r.Envoy.PID())
 	r.Envoy.Signal(unix.SIGUSR1)
-	eventually(t, "Envoy hears SIGUSR1", 5*time.Second, func() bool { return strings.Contains(r.Envoy.Logs(), "SIGUSR1") })
+	sandbox.Eventually(t, "Envoy hears SIGUSR1", 5*time.Second, func() bool { return strings.Contains(r.Envoy.Logs(), "SIGUSR1") })
 	r.Envoy.Signal(unix.SIGKILL)
-	eventually(t, "Envoy is gone", 5*time.Second, func() bool { return errors.Is(unix.Kill(envoy, 0), unix.ESRCH) })
+	sandbox.Eventually(t, "Envoy is gone", 5*time.Second, func() bool { return errors.Is(unix.Kill(envoy, 0), unix.ESRCH) })
 }
 
 // TestWithoutIPv6: a pod whose kernel has IPv6 switched off is served by IPv4.
@@ -240,7 +242,7 @@ func TestAccessLog(t *testing.T) {
 			return strings.Contains(r.Envoy.Logs(), `"direction":"inbound"`) && strings.Contains(r.Envoy.Logs(), `"method":"POST"`)
 		}
 		if value == "JSON" {
-			eventually(t, "the request is logged", 15*time.Second, logged)
+			sandbox.Eventually(t, "the request is logged", 15*time.Second, logged)
 		} else if time.Sleep(time.Second); logged() {
 			t.Errorf("the request is logged: %s", r.Envoy.Logs())
 		}

@@ -1,0 +1,109 @@
+package traffic
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pillion-mesh/pillion/e2e/sandbox"
+)
+
+// longest is what a request may take before it counts as failed.
+const longest = 15 * time.Second
+
+// Do sends a request and fails unless the answer is 200 and the body what is wanted.
+func Do(r http.RoundTripper, request *http.Request, want string) (*http.Response, error) {
+	response, err := r.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK || string(body) != want {
+		return nil, fmt.Errorf("HTTP %d %.200q, want %.40q", response.StatusCode, body, want)
+	}
+	return response, nil
+}
+
+// Once is a body that cannot be sent again, so that Go's client does not.
+func Once(text string) io.Reader { return io.MultiReader(strings.NewReader(text)) }
+
+// Post sends a request to an URL at which Answer or ServeFor serves, once.
+func Post(ctx context.Context, transport *http.Transport, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, Once("hello"))
+	if err != nil {
+		return err
+	}
+	request.ContentLength = 5
+	_, err = Do(transport, request, "POST / 5 bytes")
+	return err
+}
+
+// Dialer connects from a pod to whatever address DNS names then.
+func Dialer(from *sandbox.Pod, pick func() string, port string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, err := from.Dial(ctx, "tcp", net.JoinHostPort(pick(), port))
+		if err != nil {
+			return nil, err
+		}
+		return Dialed{c, time.Now()}, nil
+	}
+}
+
+// Dialed is a connection that knows how old it is.
+type Dialed struct {
+	net.Conn
+	At time.Time
+}
+
+// FailedAtOnce sends so many requests to an URL at once, each on a connection of its
+// own that dial opens, and is how many of them failed.
+func FailedAtOnce(ctx context.Context, requests int, url string, dial func(context.Context, string, string) (net.Conn, error)) int64 {
+	var failed atomic.Int64
+	var clients sync.WaitGroup
+	for range requests {
+		clients.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, 2*longest)
+			defer cancel()
+			if err := Post(ctx, &http.Transport{DialContext: dial, DisableKeepAlives: true}, url); err != nil {
+				failed.Add(1)
+			}
+		})
+	}
+	clients.Wait()
+	return failed.Load()
+}
+
+// RaceErrors are those of 100 clients that all ask an URL once more just when the
+// keep-alive of its server, which is ServeFor, is over, four times.
+func RaceErrors(ctx context.Context, url string, keepAlive time.Duration, dial func(context.Context, string, string) (net.Conn, error)) int64 {
+	var failed atomic.Int64
+	var clients sync.WaitGroup
+	begin := time.Now()
+	for range 100 {
+		clients.Go(func() {
+			transport := &http.Transport{DialContext: dial}
+			defer transport.CloseIdleConnections()
+			for n := range 5 {
+				// All at once, so that each takes a connection that has been idle.
+				time.Sleep(time.Until(begin.Add(time.Duration(n) * (keepAlive + closing/2))))
+				ctx, cancel := context.WithTimeout(ctx, longest)
+				if err := Post(ctx, transport, url); err != nil {
+					failed.Add(1)
+				}
+				cancel()
+			}
+		})
+	}
+	clients.Wait()
+	return failed.Load()
+}
