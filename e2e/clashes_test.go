@@ -35,6 +35,7 @@ func TestClashesAreRefused(t *testing.T) {
 		"init container envoy":     {func(pod *corev1.Pod) { withInit(pod, corev1.Container{Name: "envoy"}) }, injector.ReasonNameTaken, "spec.initContainers[0].name"},
 		"both, without our status": {func(pod *corev1.Pod) { app(pod).Name = "envoy"; withInit(pod, corev1.Container{Name: "pillion-init"}) }, injector.ReasonNameTaken, "spec.initContainers[0].name"},
 		"volume pillion-bin":       {func(pod *corev1.Pod) { pod.Spec.Volumes = []corev1.Volume{{Name: "pillion-bin"}} }, injector.ReasonNameTaken, "spec.volumes[0].name"},
+		"volume pillion-mesh":      {func(pod *corev1.Pod) { pod.Spec.Volumes = []corev1.Volume{{Name: "pillion-mesh"}} }, injector.ReasonNameTaken, "spec.volumes[0].name"},
 		"volume pillion-run":       {func(pod *corev1.Pod) { pod.Spec.Volumes = []corev1.Volume{{Name: "a"}, {Name: "pillion-run"}} }, injector.ReasonNameTaken, "spec.volumes[1].name"},
 		"outbound port":            {port(15001, ""), injector.ReasonPortTaken, "spec.containers[0].ports[1].containerPort"},
 		"inbound port":             {port(15006, corev1.ProtocolTCP), injector.ReasonPortTaken, "spec.containers[0].ports[1].containerPort"},

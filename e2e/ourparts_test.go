@@ -13,7 +13,7 @@ import (
 )
 
 // ourAdditions is everything that an injection may add.
-const ourAdditions = `^(initContainers/(pillion-init|envoy)|containers/envoy|volumes/pillion-(bin|run)` +
+const ourAdditions = `^(initContainers/(pillion-init|envoy)|containers/envoy|volumes/pillion-(bin|run|mesh)` +
 	`|annotations/(cluster-autoscaler\.kubernetes\.io/safe-to-evict-local-volumes|kubectl\.kubernetes\.io/default-container))$`
 
 // ourChanges is everything that an injection may change. The groups are a list of

@@ -22,7 +22,9 @@ const initCommand = "/pillion-init"
 // plan is what is added to a pod, as JSON.
 type plan struct {
 	init, sidecar jsontext.Value
-	// hash over them and the volumes.
+	// mesh is the volume of the service's MeshService; nil for none.
+	mesh jsontext.Value
+	// hash over them and the other volumes.
 	hash string
 }
 
@@ -34,10 +36,14 @@ func (i *Injector) build(s *Sidecar) plan {
 		frames = i.newFrames(s)
 	}
 	p := plan{init: frames.init.with("apply", s.Redirect.Args()), sidecar: frames.sidecar.with("run", s.Run.Args())}
+	if s.MeshConfigMap != "" {
+		p.mesh = i.meshVolume.of(s.MeshConfigMap)
+	}
 	hash := sha256.New()
 	hash.Write(p.init)
 	hash.Write(p.sidecar)
 	hash.Write(i.volumes)
+	hash.Write(p.mesh)
 	p.hash = shortHash(hash.Sum(nil))
 	return p
 }
@@ -129,6 +135,9 @@ func (i *Injector) sidecarContainer(s *Sidecar) *corev1.Container {
 			SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 	}
+	if s.MeshConfigMap != "" {
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: MeshVolume, MountPath: lifecycle.MeshDir, ReadOnly: true})
+	}
 	wait := proxyCommand("wait", s.Wait.Args())
 	if s.Mode == v1alpha1.ModeNative {
 		c.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
@@ -170,6 +179,12 @@ func resourceList(v v1alpha1.ResourceValues) corev1.ResourceList {
 		list[corev1.ResourceMemory] = *v.Memory
 	}
 	return list
+}
+
+// meshVolume is there whether or not the service has a MeshService, so that one that is
+// written later reaches pods that run. Without its ConfigMap the folder is empty.
+func meshVolume() *corev1.Volume {
+	return &corev1.Volume{Name: MeshVolume, VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{Optional: new(true)}}}
 }
 
 // sharedVolumes are the same for every pod. Their size is bounded so that a fault

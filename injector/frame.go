@@ -12,8 +12,8 @@ import (
 	"github.com/pillion-mesh/pillion/lifecycle"
 )
 
-// frame is a rendered container but for its arguments. Few pods differ in anything
-// else, so frames are rendered once for a configuration.
+// frame is something rendered but for what differs from pod to pod: a container's
+// arguments, a volume's ConfigMap. So frames are rendered once for a configuration.
 type frame struct {
 	before, after []byte
 }
@@ -29,11 +29,12 @@ type shape struct {
 	wait                                             lifecycle.Wait
 	drain                                            lifecycle.Drain
 	cpuRequest, cpuLimit, memoryRequest, memoryLimit resource.Quantity
+	mesh                                             bool
 }
 
 func shapeOf(s *Sidecar) shape {
 	r := s.settings
-	return shape{s.Mode, s.Wait, s.Drain, r.cpuRequest.value, r.cpuLimit.value, r.memoryRequest.value, r.memoryLimit.value}
+	return shape{s.Mode, s.Wait, s.Drain, r.cpuRequest.value, r.cpuLimit.value, r.memoryRequest.value, r.memoryLimit.value, s.MeshConfigMap != ""}
 }
 
 func (i *Injector) newFrames(s *Sidecar) frames {
@@ -45,18 +46,34 @@ func (i *Injector) newFrames(s *Sidecar) frames {
 func (i *Injector) prepare(s settings) {
 	for _, restartPolicy := range [...]string{"Always", "Never"} {
 		of := s
+		of.service = setting[string]{"any", Source{Level: LevelPod}} // most have one
 		sidecar := i.sidecar(newView(&Pod{Spec: PodSpec{RestartPolicy: restartPolicy}}), &of, &Request{}, nil)
 		i.frames[shapeOf(sidecar)] = i.newFrames(sidecar)
 	}
 }
 
-// argumentsHere stands for the arguments in a rendered frame.
-const argumentsHere = "arguments are here"
+// differsHere stands for what differs in a rendered frame.
+const differsHere = "this differs"
 
 func newFrame(c *corev1.Container) frame {
-	c.Args = []string{argumentsHere}
-	before, after, _ := bytes.Cut(render(c), []byte(`"`+argumentsHere+`"`))
+	c.Args = []string{differsHere}
+	return cut(render(c))
+}
+
+func newVolumeFrame(v *corev1.Volume) frame {
+	v.ConfigMap.Name = differsHere
+	return cut(render(v))
+}
+
+func cut(rendered jsontext.Value) frame {
+	before, after, _ := bytes.Cut(rendered, []byte(`"`+differsHere+`"`))
 	return frame{before, after}
+}
+
+// of is the volume with the ConfigMap's name.
+func (f frame) of(name string) jsontext.Value {
+	out := append(make(jsontext.Value, 0, len(f.before)+len(name)+2+len(f.after)), f.before...)
+	return append(appendQuoted(out, name), f.after...)
 }
 
 // with is the container with a command and its arguments, each a JSON string.

@@ -35,6 +35,8 @@ type Injector struct {
 	// volume JSON is the same for every pod.
 	volumes              jsontext.Value
 	binVolume, runVolume jsontext.Value
+	// meshVolume lacks the ConfigMap's name.
+	meshVolume frame
 }
 
 // namespaceLevel is one entry of the configuration's namespaces.
@@ -55,6 +57,7 @@ func New(config *v1alpha1.InjectorConfig) (*Injector, error) {
 	volumes := sharedVolumes()
 	i.binVolume, i.runVolume = render(volumes[0]), render(volumes[1])
 	i.volumes = array(i.binVolume, i.runVolume)
+	i.meshVolume = newVolumeFrame(meshVolume())
 	var err error
 	if i.cluster, err = parseClusterVersion(config.KubernetesVersion); err != nil {
 		return nil, err

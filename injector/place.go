@@ -49,12 +49,15 @@ func (e *edits) place(v *view, i *Injector, s *Sidecar, p plan) {
 			e.add("/spec/containers/0", p.sidecar)
 		}
 	}
-	e.placeVolumes(v, i)
+	e.placeVolumes(v, i, s.Run.Service, p)
 	list := "containers/"
 	if native {
 		list = "initContainers/"
 	}
 	e.added = append(e.added, "initContainers/"+InitContainerName, list+SidecarName, "volumes/"+BinVolume, "volumes/"+RunVolume)
+	if p.mesh != nil {
+		e.added = append(e.added, "volumes/"+MeshVolume)
+	}
 }
 
 // inPlace says whether an earlier pass's containers still are where they belong:
@@ -95,20 +98,37 @@ func (e *edits) removeOurs(v *view) {
 	}
 }
 
-func (e *edits) placeVolumes(v *view, i *Injector) {
+func (e *edits) placeVolumes(v *view, i *Injector, service string, p plan) {
 	volumes := v.pod.Spec.Volumes
-	if len(volumes) == 0 {
+	if len(volumes) == 0 && p.mesh == nil {
 		e.add("/spec/volumes", i.volumes)
+		return
+	}
+	if len(volumes) == 0 {
+		e.add("/spec/volumes", array(i.binVolume, i.runVolume, p.mesh))
 		return
 	}
 	for _, volume := range [...]struct {
 		name  string
 		value jsontext.Value
 	}{{BinVolume, i.binVolume}, {RunVolume, i.runVolume}} {
-		if !slices.ContainsFunc(volumes, func(have Volume) bool { return have.Name == volume.name }) {
+		if volumeAt(volumes, volume.name) < 0 {
 			e.add("/spec/volumes/-", volume.value)
 		}
 	}
+	at := volumeAt(volumes, MeshVolume)
+	// Another webhook may have made the pod one of another service.
+	if ours := slices.Contains(v.status.Added, "volumes/"+MeshVolume); at >= 0 && ours && v.status.Service != service {
+		e.remove("/spec/volumes/" + strconv.Itoa(at))
+		at = -1
+	}
+	if at < 0 && p.mesh != nil {
+		e.add("/spec/volumes/-", p.mesh)
+	}
+}
+
+func volumeAt(volumes []Volume, name string) int {
+	return slices.IndexFunc(volumes, func(have Volume) bool { return have.Name == name })
 }
 
 // annotation is one to be written; from is what the pod's owner had there.

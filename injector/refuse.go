@@ -16,6 +16,8 @@ const (
 	BinVolume = "pillion-bin"
 	// RunVolume holds the sidecar's own state.
 	RunVolume = "pillion-run"
+	// MeshVolume is the optional ConfigMap of the service's MeshService.
+	MeshVolume = "pillion-mesh"
 )
 
 // otherMesh is the mesh that adds a container of this name, or empty.
@@ -63,7 +65,7 @@ func (i *Injector) conflicts(v *view) []refusal {
 	}
 	if !v.ours {
 		for n, volume := range v.pod.Spec.Volumes {
-			if volume.Name == BinVolume || volume.Name == RunVolume {
+			if volume.Name == BinVolume || volume.Name == RunVolume || volume.Name == MeshVolume {
 				add(ReasonNameTaken, field.Invalid(field.NewPath("spec", "volumes").Index(n).Child("name"), volume.Name, "Pillion adds a volume of this name; rename yours"))
 			}
 		}

@@ -53,6 +53,7 @@ type settings struct {
 	concurrency                                      setting[int32]
 	accessLog                                        setting[v1alpha1.AccessLog]
 	upstreamAge, upstreamIdle, downstreamAge         setting[time.Duration]
+	meshService                                      setting[v1alpha1.MeshServiceDelivery]
 	extraArgs                                        setting[[]string]
 	service                                          setting[string]
 }
@@ -77,6 +78,7 @@ func (s *settings) apply(level *v1alpha1.Settings, source Source) {
 	setDuration(&s.upstreamAge, level.Envoy.MaxUpstreamAge, source)
 	setDuration(&s.upstreamIdle, level.Envoy.UpstreamIdleTimeout, source)
 	setDuration(&s.downstreamAge, level.Envoy.MaxDownstreamAge, source)
+	set(&s.meshService, level.Envoy.MeshService, source)
 	if level.Envoy.ExtraArgs != nil {
 		s.extraArgs = setting[[]string]{level.Envoy.ExtraArgs, source}
 	}
@@ -143,6 +145,7 @@ func (s *settings) markDefaults(defaults *settings) {
 	markDefault(&s.upstreamAge, defaults.upstreamAge.value, def)
 	markDefault(&s.upstreamIdle, defaults.upstreamIdle.value, def)
 	markDefault(&s.downstreamAge, defaults.downstreamAge.value, def)
+	markDefault(&s.meshService, defaults.meshService.value, def)
 	for _, pair := range [...][2]*setting[resource.Quantity]{
 		{&s.cpuRequest, &defaults.cpuRequest}, {&s.cpuLimit, &defaults.cpuLimit},
 		{&s.memoryRequest, &defaults.memoryRequest}, {&s.memoryLimit, &defaults.memoryLimit},

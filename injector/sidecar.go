@@ -66,6 +66,9 @@ type Sidecar struct {
 	Drain    lifecycle.Drain
 	// ReservedInbound and ReservedOutbound explain Redirect's reserved ports.
 	ReservedInbound, ReservedOutbound []Port
+	// MeshConfigMap is the name of the ConfigMap that carries the service's MeshService,
+	// whether or not there is one; empty for a pod that has no volume for it.
+	MeshConfigMap string
 	// Policies for what is changed outside the sidecar.
 	PodResources v1alpha1.PodResourcesPolicy
 	GracePeriod  v1alpha1.GracePeriodPolicy
@@ -186,9 +189,22 @@ func cronJobOf(job string) string {
 // reaching a command line: it validates when all webhooks have spoken.
 func validService(name, from string) setting[string] {
 	if lifecycle.ValidateService(name) != nil {
-		return setting[string]{"unknown", computed("lack of a service label")}
+		return setting[string]{"unknown", noService()}
 	}
 	return setting[string]{name, computed(from)}
+}
+
+// noService is the source of a service's identity that nothing gives.
+func noService() Source { return computed("lack of a service label") }
+
+// meshConfigMap is the name of the ConfigMap with the service's MeshService; empty for
+// a service that can have none: a MeshService is named like its service, which
+// not every identity can be.
+func (s *settings) meshConfigMap() string {
+	if s.meshService.value != v1alpha1.MeshServiceConfigMap || s.service.source == noService() {
+		return ""
+	}
+	return v1alpha1.MeshConfigMap(s.service.value)
 }
 
 // mode is native or classic, with the reason.
@@ -237,6 +253,7 @@ func (i *Injector) sidecar(v *view, s *settings, req *Request, probePorts []ipta
 		StayForApp:  c.Mode == v1alpha1.ModeClassic && !v.meantToEnd(),
 		ExtraArgs:   s.extraArgs.value,
 	}
+	c.MeshConfigMap = s.meshConfigMap()
 	c.Wait = lifecycle.Wait{Timeout: s.startTimeout.value, StatusPort: c.Run.StatusPort}
 	return c
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
 )
 
 // Value is one resolved setting, for people to read.
@@ -48,6 +50,7 @@ func (s *Sidecar) Values() []Value {
 		{"envoy.maxUpstreamAge", durationText(r.upstreamAge.value), r.upstreamAge.source},
 		{"envoy.upstreamIdleTimeout", durationText(r.upstreamIdle.value), r.upstreamIdle.source},
 		{"envoy.maxDownstreamAge", durationText(r.downstreamAge.value), r.downstreamAge.source},
+		{"envoy.meshService", s.meshText(), r.meshService.source},
 		{"envoy.extraArgs", joined(r.extraArgs.value), r.extraArgs.source},
 	}
 	if s.settings.mode.value == s.Mode {
@@ -57,6 +60,18 @@ func (s *Sidecar) Values() []Value {
 		values = append(values, Value{"redirect.excludedCIDRs[]", c.value.String(), c.source})
 	}
 	return values
+}
+
+// meshText says which ConfigMap the service's MeshService comes in.
+func (s *Sidecar) meshText() string {
+	switch policy := s.settings.meshService.value; {
+	case policy != v1alpha1.MeshServiceConfigMap:
+		return string(policy)
+	case s.MeshConfigMap == "":
+		return string(policy) + ", but no MeshService can be named so"
+	default:
+		return string(policy) + " " + s.MeshConfigMap
+	}
 }
 
 func joined[T ~string](list []T) string {

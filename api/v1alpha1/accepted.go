@@ -42,6 +42,8 @@ func Accepted(path string) []string {
 		return LogLevels()
 	case "envoy.accessLog":
 		return words(AccessLogOff, AccessLogJSON)
+	case "envoy.meshService":
+		return words(MeshServiceConfigMap, MeshServiceOff)
 	}
 	return acceptedOfMesh(path)
 }

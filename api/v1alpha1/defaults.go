@@ -62,6 +62,7 @@ func defaultSettings(settings *Settings) {
 	// Below Node.js' keep-alive, 5 s, the shortest that is common.
 	defaultDuration(&settings.Envoy.UpstreamIdleTimeout, 4*time.Second)
 	defaultDuration(&settings.Envoy.MaxDownstreamAge, 5*time.Minute)
+	defaultPointer(&settings.Envoy.MeshService, MeshServiceConfigMap)
 }
 
 func defaultBounds(bounds *Bounds) {

@@ -42,6 +42,7 @@ func validateSettings(settings *Settings, path *field.Path) field.ErrorList {
 		validateConcurrency(settings.Envoy.Concurrency, envoy.Child("concurrency")),
 		validateExtraArgs(settings.Envoy.ExtraArgs, envoy.Child("extraArgs")),
 		validateWord("envoy.accessLog", envoy.Child("accessLog"), settings.Envoy.AccessLog),
+		validateWord("envoy.meshService", envoy.Child("meshService"), settings.Envoy.MeshService),
 		validateDuration(settings.Envoy.MaxUpstreamAge, envoy.Child("maxUpstreamAge")),
 		validateDuration(settings.Envoy.UpstreamIdleTimeout, envoy.Child("upstreamIdleTimeout")),
 		validateDuration(settings.Envoy.MaxDownstreamAge, envoy.Child("maxDownstreamAge")),

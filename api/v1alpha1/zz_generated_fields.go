@@ -374,6 +374,13 @@ func Fields() []Field {
 			Doc:     "maxDownstreamAge is how old an HTTP connection gets that a client opened to the pod, when it is told to connect anew; 0s for any age. It has to be above maxUpstreamAge, so that between two sidecars the client's side closes first. Default: 5m.",
 		},
 		{
+			Path:    "envoy.meshService",
+			Type:    "string",
+			Default: `"ConfigMap"`,
+			Doc:     "meshService is how a service's MeshService comes to its pods: ConfigMap (the default), an optional volume that kubelet keeps up to date, or Off, where it does not. Each such volume is a watch that kubelet holds at kube-apiserver, one for each service on a node.",
+			Enum:    []string{"ConfigMap", "Off"},
+		},
+		{
 			Path: "envoy.extraArgs",
 			Type: "list of string",
 			Doc:  "extraArgs are appended to Envoy's command line, one argument each. What Pillion sets itself cannot be set again.",
