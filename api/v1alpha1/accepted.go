@@ -56,7 +56,7 @@ func acceptedOfMesh(path string) []string {
 		return words(UndeclaredPassthrough, UndeclaredRefused)
 	case "spec.egress[].protocol":
 		return words(ProtocolHTTP, ProtocolHTTP1, ProtocolHTTP2, ProtocolGRPC, ProtocolTLS, ProtocolTCP)
-	case "spec.egress[].retries.on[]":
+	case "spec.egress[].retries.when[]":
 		return words(RetryConnectFailure, RetryRefusedStream, RetryReset, RetryUnavailable)
 	case "spec.egress[].routes[].fallback.when":
 		return words(FallbackAbsent, FallbackFails)

@@ -56,8 +56,8 @@ func defaultDestination(to *Destination, namespace string) {
 	defaultDuration(&to.DNSRefresh, 5*time.Second)
 	if retries := to.Retries; retries != nil {
 		defaultPointer(&retries.Attempts, 1)
-		if retries.On == nil {
-			retries.On = []RetryCondition{RetryConnectFailure, RetryRefusedStream}
+		if retries.When == nil {
+			retries.When = []RetryCondition{RetryConnectFailure, RetryRefusedStream}
 		}
 		defaultPointer(&retries.BudgetPercent, 20)
 	}

@@ -94,9 +94,9 @@ const (
 type Retries struct {
 	// Attempts beside the first, from 1 to 5. Default: 1.
 	Attempts *int32 `json:"attempts,omitempty"`
-	// On are the conditions. Default: ConnectFailure and RefusedStream, which are safe for
+	// When are the conditions. Default: ConnectFailure and RefusedStream, which are safe for
 	// every request.
-	On []RetryCondition `json:"on,omitempty"`
+	When []RetryCondition `json:"when,omitempty"`
 	// SafeMethods are gRPC methods that may be carried out twice, as
 	// package.Service/Method.
 	SafeMethods []string `json:"safeMethods,omitempty"`

@@ -12,7 +12,7 @@ func validateRetries(to *Destination, path *field.Path) field.ErrorList {
 	if retries == nil {
 		return nil
 	}
-	on, safe, perTry := path.Child("on"), path.Child("safeMethods"), path.Child("perTryTimeout")
+	when, safe, perTry := path.Child("when"), path.Child("safeMethods"), path.Child("perTryTimeout")
 	errs := slices.Concat(
 		attempts.validate(retries.Attempts, path.Child("attempts")),
 		validateLength(len(retries.SafeMethods), MaxMethods, safe),
@@ -20,13 +20,13 @@ func validateRetries(to *Destination, path *field.Path) field.ErrorList {
 		moment.validate(retries.PerTryTimeout, perTry),
 		percent.validate(retries.BudgetPercent, path.Child("budgetPercent")),
 	)
-	if retries.On != nil && len(retries.On) == 0 {
-		errs = append(errs, field.Required(on, "give at least one condition, or leave it out for ConnectFailure and RefusedStream"))
+	if retries.When != nil && len(retries.When) == 0 {
+		errs = append(errs, field.Required(when, "give at least one condition, or leave it out for ConnectFailure and RefusedStream"))
 	}
-	for n := range retries.On {
-		errs = append(errs, validateWord("spec.egress[].retries.on[]", on.Index(n), &retries.On[n])...)
-		if first := slices.Index(retries.On, retries.On[n]); first < n {
-			errs = append(errs, field.Invalid(on.Index(n), string(retries.On[n]), fmt.Sprintf("is given at %s already", on.Index(first))))
+	for n := range retries.When {
+		errs = append(errs, validateWord("spec.egress[].retries.when[]", when.Index(n), &retries.When[n])...)
+		if first := slices.Index(retries.When, retries.When[n]); first < n {
+			errs = append(errs, field.Invalid(when.Index(n), string(retries.When[n]), fmt.Sprintf("is given at %s already", when.Index(first))))
 		}
 	}
 	if to.Protocol == ProtocolHTTP1 && len(retries.SafeMethods) > 0 {

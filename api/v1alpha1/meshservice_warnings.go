@@ -77,12 +77,12 @@ func (w *warnings) retries(to *Destination, timeout time.Duration, path *field.P
 		w.add(path.Child("perTryTimeout"), "%d attempts of %s take up to %s, and timeout ends them after %s",
 			tries, shortDuration(perTry.Duration), shortDuration(tries*perTry.Duration), shortDuration(timeout))
 	}
-	again := slices.Contains(retries.On, RetryReset) || slices.Contains(retries.On, RetryUnavailable)
+	again := slices.Contains(retries.When, RetryReset) || slices.Contains(retries.When, RetryUnavailable)
 	if !again && len(retries.SafeMethods) > 0 {
-		w.add(path.Child("safeMethods"), "matters only where on has Reset or Unavailable: the other conditions are safe for every method")
+		w.add(path.Child("safeMethods"), "matters only where when has Reset or Unavailable: the other conditions are safe for every method")
 	}
 	if again && len(retries.SafeMethods) == 0 && to.Protocol == ProtocolGRPC {
-		w.add(path.Child("on"), "gRPC methods are not retried on Reset and Unavailable, unless safeMethods lists them")
+		w.add(path.Child("when"), "gRPC methods are not retried on Reset and Unavailable, unless safeMethods lists them")
 	}
 }
 

@@ -917,8 +917,8 @@ func (in *Retries) DeepCopyInto(out *Retries) {
 		*out = new(int32)
 		**out = **in
 	}
-	if in.On != nil {
-		in, out := &in.On, &out.On
+	if in.When != nil {
+		in, out := &in.When, &out.When
 		*out = make([]RetryCondition, len(*in))
 		copy(*out, *in)
 	}
