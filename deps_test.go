@@ -30,10 +30,12 @@ var rooms = map[string]string{
 	"argv":       "pure",
 	"bootstrap":  "pure",
 	"controller": "edge",
+	"envoy":      "pure",
 	"injector":   "pure",
 	"iptables":   "pure",
 	"lifecycle":  "pure",
 	"manifest":   "pure",
+	"mesh":       "pure",
 	"metric":     "pure",
 	"nearest":    "pure",
 	"netfilter":  "edge",
@@ -107,6 +109,18 @@ var importRules = []importRule{
 			"sigs.k8s.io/controller-runtime/pkg/cluster", "sigs.k8s.io/controller-runtime/pkg/manager",
 		},
 		why: "it has no rights in the cluster, and an admission waits for nobody",
+	},
+	{
+		name:   "Envoy's messages are in one room", // all but that one
+		from:   []string{"api", "argv", "bootstrap", "injector", "iptables", "lifecycle", "manifest", "mesh", "metric", "nearest", "edge", "command"},
+		forbid: []string{"github.com/envoyproxy/go-control-plane"},
+		why:    "they are 10 MB in a program; package envoy makes plain JSON of them",
+	},
+	{
+		name:   "what is in every pod, or on the way of an admission, carries no messages of Envoy's",
+		from:   []string{"cmd/pillion-init", "cmd/pillion-proxy", "cmd/pillion-webhook"},
+		forbid: []string{"github.com/envoyproxy/go-control-plane", "./envoy", "./mesh"}, deep: true,
+		why: "a pod is given a generation, which is JSON",
 	},
 	{
 		name: "no templates over pod data", from: []string{"pure", "edge"},

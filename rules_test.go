@@ -67,6 +67,18 @@ func TestImportRulesCanFail(t *testing.T) {
 			keeps:    pkg{ImportPath: "./webhook", Imports: []string{"sigs.k8s.io/controller-runtime/pkg/webhook"}, Deps: []string{"k8s.io/client-go/rest"}},
 		},
 		{
+			rule:     "Envoy's messages are in one room",
+			breaks:   pkg{ImportPath: "./bootstrap", Imports: []string{"github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"}},
+			findings: []string{"./bootstrap imports github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"},
+			keeps:    pkg{ImportPath: "./envoy", Imports: []string{"github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"}},
+		},
+		{
+			rule:     "what is in every pod, or on the way of an admission, carries no messages of Envoy's",
+			breaks:   pkg{ImportPath: "./cmd/pillion-proxy", Deps: []string{"./bootstrap", "./envoy", "github.com/envoyproxy/go-control-plane/envoy/type/v3"}},
+			findings: []string{"./cmd/pillion-proxy imports ./envoy", "./cmd/pillion-proxy imports github.com/envoyproxy/go-control-plane/envoy/type/v3"},
+			keeps:    pkg{ImportPath: "./cmd/pillionctl", Deps: []string{"./envoy", "github.com/envoyproxy/go-control-plane/envoy/type/v3"}},
+		},
+		{
 			rule:     "no templates over pod data",
 			breaks:   pkg{ImportPath: "./webhook", Imports: []string{"html/template"}},
 			findings: []string{"./webhook imports html/template"},

@@ -1,14 +1,12 @@
 package bootstrap
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,68 +57,14 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
-// merged is the whole configuration as one bootstrap: `envoy --mode validate` does
-// not read the files that a bootstrap names.
+// merged is the whole configuration as one bootstrap.
 func merged(t *testing.T, c Config) []byte {
 	t.Helper()
-	files := map[string]map[string]any{}
-	for _, file := range New(c) {
-		var content map[string]any
-		if err := json.Unmarshal(file.Content, &content); err != nil {
-			t.Fatalf("%s: %v", file.Name, err)
-		}
-		files[file.Name] = content
-	}
-	whole := files[BootstrapFile]
-	delete(whole, "dynamic_resources")
-	static := whole["static_resources"].(map[string]any)
-	static["clusters"] = slices.Concat(static["clusters"].([]any), untyped(files[ClustersFile]["resources"].([]any)))
-	routes := map[string]any{}
-	for name, content := range files {
-		if strings.HasPrefix(name, XDSFolder+"/rds-") {
-			for _, r := range untyped(content["resources"].([]any)) {
-				routes[r.(map[string]any)["name"].(string)] = r
-			}
-		}
-	}
-	listeners := untyped(files[ListenersFile]["resources"].([]any))
-	inline(t, listeners, routes)
-	static["listeners"] = listeners
-	content, err := json.Marshal(whole)
+	whole, err := Merged(New(c))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return content
-}
-
-func untyped(resources []any) []any {
-	for _, r := range resources {
-		delete(r.(map[string]any), "@type")
-	}
-	return resources
-}
-
-// inline puts route configurations where listeners name them.
-func inline(t *testing.T, value any, routes map[string]any) {
-	t.Helper()
-	switch value := value.(type) {
-	case []any:
-		for _, v := range value {
-			inline(t, v, routes)
-		}
-	case map[string]any:
-		if rds, ok := value["rds"].(map[string]any); ok {
-			of, known := routes[rds["route_config_name"].(string)]
-			if !known {
-				t.Fatalf("there are no routes %q", rds["route_config_name"])
-			}
-			delete(value, "rds")
-			value["route_config"] = of
-		}
-		for _, v := range value {
-			inline(t, v, routes)
-		}
-	}
+	return whole
 }
 
 // configurations are the corners, one field at its end after the other, and some in

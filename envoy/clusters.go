@@ -1,0 +1,211 @@
+package envoy
+
+import (
+	"math"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
+	familyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
+	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/pillion-mesh/pillion/bootstrap"
+	"github.com/pillion-mesh/pillion/mesh"
+)
+
+const (
+	// noLimit is the largest that Envoy takes.
+	noLimit = math.MaxUint32
+	// minRetries may be under way whatever the budget says: 20 % of one request is none.
+	minRetries = 3
+	// budgetPercent holds where a request is sent once more by a route of another
+	// destination, whose own budget does not count here.
+	budgetPercent = 20
+	// appIdle and appConnect are those of the passthrough to the app.
+	appIdle, appConnect = time.Second, 5 * time.Second
+)
+
+// destinationCluster is everything that is about a destination's connections.
+func destinationCluster(d mesh.Destination) *clusterv3.Cluster {
+	c := &clusterv3.Cluster{
+		ConnectTimeout:            seconds(d.ConnectTimeout),
+		CircuitBreakers:           breakers(d.MaxConnections, d.MaxPending, d.MaxRequests, d.Retries.BudgetPercent),
+		UpstreamConnectionOptions: keepalive(),
+	}
+	if !d.Protocol.IsHTTP() {
+		// The name that the app called is not known for certain, only the address.
+		originalDestination(c)
+		return c
+	}
+	c.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
+		Name: "envoy.clusters.dns", TypedConfig: packed(dns(d)),
+	}}
+	c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
+	c.LoadAssignment = &endpointv3.ClusterLoadAssignment{ClusterName: d.Name, Endpoints: []*endpointv3.LocalityLbEndpoints{{
+		LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: &corev3.Address{
+			Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+				Address: d.Address, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(d.Port)},
+			}},
+		}}}}},
+	}}}
+	options := upstreamProtocol(d.Protocol)
+	options.CommonHttpProtocolOptions = httpOptions(d.IdleTimeout, d.MaxConnectionAge)
+	c.TypedExtensionProtocolOptions = protocolOptions(options)
+	c.OutlierDetection = outliers(d.Outliers)
+	return c
+}
+
+// dns asks for all addresses of a name. A name that could not be found is asked for
+// again within a second, since requests are failing meanwhile.
+func dns(d mesh.Destination) *dnsv3.DnsCluster {
+	failed := min(time.Second, d.DNSRefresh)
+	return &dnsv3.DnsCluster{
+		DnsRefreshRate:        seconds(d.DNSRefresh),
+		DnsFailureRefreshRate: &dnsv3.DnsCluster_RefreshRate{BaseInterval: seconds(failed), MaxInterval: seconds(d.DNSRefresh)},
+		// A pod that has no IPv6 must not be led to an address of it.
+		DnsLookupFamily: familyv3.DnsLookupFamily_V4_PREFERRED,
+	}
+}
+
+// inboundCluster leads to the app as the passthrough does, with limits.
+func inboundCluster(p mesh.Inbound) *clusterv3.Cluster {
+	c := &clusterv3.Cluster{
+		ConnectTimeout:            seconds(appConnect),
+		CircuitBreakers:           breakers(p.MaxConnections, 0, p.MaxRequests, 0),
+		UpstreamConnectionOptions: keepalive(),
+	}
+	originalDestination(c)
+	if !p.TCP {
+		options := upstreamProtocol(mesh.HTTP)
+		options.CommonHttpProtocolOptions = httpOptions(appIdle, 0)
+		c.TypedExtensionProtocolOptions = protocolOptions(options)
+	}
+	return c
+}
+
+func originalDestination(c *clusterv3.Cluster) {
+	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_ORIGINAL_DST}
+	c.LbPolicy = clusterv3.Cluster_CLUSTER_PROVIDED
+}
+
+// fallbackCluster is the first of two clusters that has addresses. Retries are counted
+// here, everything else where a request goes.
+func fallbackCluster(first, second string) *clusterv3.Cluster {
+	return &clusterv3.Cluster{
+		ClusterDiscoveryType: &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
+			Name: "envoy.clusters.aggregate", TypedConfig: packed(&aggregatev3.ClusterConfig{Clusters: []string{first, second}}),
+		}},
+		LbPolicy:       clusterv3.Cluster_CLUSTER_PROVIDED,
+		ConnectTimeout: seconds(appConnect),
+		// All requests may fall back at the same time: that is what the fallback is for.
+		CircuitBreakers: breakers(0, 0, 0, 100),
+	}
+}
+
+// breakers are limits, 0 for none. Envoy has limits of its own, which drop requests that
+// nobody wanted dropped, so all of them are written.
+func breakers(connections, pending, requests, retryPercent uint32) *clusterv3.CircuitBreakers {
+	if retryPercent == 0 {
+		retryPercent = budgetPercent
+	}
+	limit := func(n uint32) *wrapperspb.UInt32Value {
+		if n == 0 {
+			n = noLimit
+		}
+		return number(n)
+	}
+	thresholds := func(priority corev3.RoutingPriority) *clusterv3.CircuitBreakers_Thresholds {
+		return &clusterv3.CircuitBreakers_Thresholds{
+			Priority: priority, MaxConnections: limit(connections), MaxPendingRequests: limit(pending), MaxRequests: limit(requests),
+			RetryBudget: &clusterv3.CircuitBreakers_Thresholds_RetryBudget{
+				BudgetPercent: &typev3.Percent{Value: float64(retryPercent)}, MinRetryConcurrency: number(minRetries),
+			},
+		}
+	}
+	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{
+		thresholds(corev3.RoutingPriority_DEFAULT), thresholds(corev3.RoutingPriority_HIGH),
+	}}
+}
+
+// sweep is how often Envoy looks whether an address may come back.
+const sweep = 10 * time.Second
+
+// outliers are found by failures in a row and nothing else: Envoy's own default also
+// compares addresses with each other.
+func outliers(o mesh.Outliers) *clusterv3.OutlierDetection {
+	if o.ConsecutiveErrors == 0 {
+		return nil
+	}
+	return &clusterv3.OutlierDetection{
+		Consecutive_5Xx:  number(o.ConsecutiveErrors),
+		Interval:         seconds(min(sweep, o.EjectionTime)),
+		BaseEjectionTime: seconds(o.EjectionTime), MaxEjectionTime: seconds(max(10*o.EjectionTime, 5*time.Minute)),
+		MaxEjectionPercent: number(o.MaxEjectedPercent), AlwaysEjectOneHost: wrapperspb.Bool(true),
+		EnforcingSuccessRate: number(0), EnforcingConsecutiveGatewayFailure: number(0),
+	}
+}
+
+// keepalive finds a peer that is gone, as the passthrough does.
+func keepalive() *clusterv3.UpstreamConnectionOptions {
+	probes, idle, interval := bootstrap.Keepalive()
+	return &clusterv3.UpstreamConnectionOptions{TcpKeepalive: &corev3.TcpKeepalive{
+		KeepaliveProbes: number(probes), KeepaliveTime: number(idle), KeepaliveInterval: number(interval),
+	}}
+}
+
+func httpOptions(idle, age time.Duration) *corev3.HttpProtocolOptions {
+	return &corev3.HttpProtocolOptions{
+		IdleTimeout: seconds(idle), MaxConnectionDuration: bound(age),
+		MaxHeadersCount: number(bootstrap.MaxHeaders), MaxResponseHeadersKb: number(bootstrap.MaxHeadersKB),
+	}
+}
+
+func protocolOptions(options *upstreamv3.HttpProtocolOptions) map[string]*anypb.Any {
+	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(options)}
+}
+
+// upstreamProtocol is what is spoken to a destination.
+func upstreamProtocol(p mesh.Protocol) *upstreamv3.HttpProtocolOptions {
+	// As the passthrough's: what the server says, to the letter, and servers that send
+	// both a length and chunks.
+	http1 := &corev3.Http1ProtocolOptions{
+		EnableTrailers: true, AllowChunkedLength: true,
+		HeaderKeyFormat: &corev3.Http1ProtocolOptions_HeaderKeyFormat{
+			HeaderFormat: &corev3.Http1ProtocolOptions_HeaderKeyFormat_StatefulFormatter{StatefulFormatter: extension("preserve_case",
+				&preservecasev3.PreserveCaseFormatterConfig{ForwardReasonPhrase: true})},
+		},
+	}
+	http2 := &corev3.Http2ProtocolOptions{}
+	switch p {
+	case mesh.HTTP1:
+		return explicit(&upstreamv3.HttpProtocolOptions_ExplicitHttpConfig{
+			ProtocolConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: http1},
+		})
+	case mesh.HTTP2, mesh.GRPC:
+		return explicit(&upstreamv3.HttpProtocolOptions_ExplicitHttpConfig{
+			ProtocolConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2},
+		})
+	default:
+		return &upstreamv3.HttpProtocolOptions{UpstreamProtocolOptions: &upstreamv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
+			UseDownstreamProtocolConfig: &upstreamv3.HttpProtocolOptions_UseDownstreamHttpConfig{HttpProtocolOptions: http1, Http2ProtocolOptions: http2},
+		}}
+	}
+}
+
+func explicit(config *upstreamv3.HttpProtocolOptions_ExplicitHttpConfig) *upstreamv3.HttpProtocolOptions {
+	return &upstreamv3.HttpProtocolOptions{
+		UpstreamProtocolOptions: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: config},
+	}
+}
+
+func extension(name string, config proto.Message) *corev3.TypedExtensionConfig {
+	return &corev3.TypedExtensionConfig{Name: name, TypedConfig: packed(config)}
+}

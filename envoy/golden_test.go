@@ -1,0 +1,104 @@
+package envoy
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
+	"github.com/pillion-mesh/pillion/bootstrap"
+	"github.com/pillion-mesh/pillion/e2e/envoy"
+	"github.com/pillion-mesh/pillion/mesh"
+)
+
+var update = flag.Bool("update", false, "write the generations of testdata anew")
+
+// TestGoldens renders each NAME.yaml in testdata to NAME.json, and asks a real Envoy
+// whether it takes that.
+func TestGoldens(t *testing.T) {
+	documents, err := filepath.Glob("testdata/*.yaml")
+	if err != nil || len(documents) == 0 {
+		t.Fatalf("there are no documents: %v", err)
+	}
+	for _, document := range documents {
+		t.Run(strings.TrimSuffix(filepath.Base(document), ".yaml"), func(t *testing.T) {
+			data, err := os.ReadFile(document)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g := rendered(t, data)
+			golden := strings.TrimSuffix(document, ".yaml") + ".json"
+			got := pretty(t, g)
+			if *update {
+				if err := os.WriteFile(golden, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if diff := cmp.Diff(string(want), string(got)); err != nil || diff != "" {
+				t.Errorf("%v (-want +got):\n%s", err, diff)
+			}
+			accepted(t, g)
+		})
+	}
+}
+
+// rendered is a document's generation.
+func rendered(t *testing.T, document []byte) *bootstrap.Generation {
+	t.Helper()
+	decoded, err := v1alpha1.DecodeMeshService(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	service, err := mesh.Resolve(decoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := Render(service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func pretty(t *testing.T, g *bootstrap.Generation) []byte {
+	t.Helper()
+	sealed, err := g.Seal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, sealed, "", " "); err != nil {
+		t.Fatal(err)
+	}
+	return append(out.Bytes(), '\n')
+}
+
+// accepted asks Envoy itself, with everything where a pod has it.
+func accepted(t *testing.T, g *bootstrap.Generation) {
+	t.Helper()
+	files := bootstrap.New(bootstrap.Config{
+		Service: g.Service, PodName: "pod", PodNamespace: g.Namespace, NodeName: "node", Folder: t.TempDir(),
+		InboundPort: 15006, OutboundPort: 15001, IPv4: true, IPv6: true, DownstreamAge: time.Minute, Generation: g,
+	})
+	merged, err := bootstrap.Merged(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "merged.json")
+	if err := os.WriteFile(file, merged, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), envoy.Path(t), "--mode", "validate", "--config-path", file, "--log-level", "warning")
+	if said, err := command.CombinedOutput(); err != nil || bytes.Contains(bytes.ToLower(said), []byte("deprecated")) {
+		t.Errorf("Envoy does not take it as it is: %v\n%s\n%s", err, said, pretty(t, g))
+	}
+}

@@ -1,0 +1,247 @@
+package envoy
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+	prioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"github.com/pillion-mesh/pillion/bootstrap"
+	"github.com/pillion-mesh/pillion/mesh"
+)
+
+// compare is the order of names.
+func compare(a, b string) int { return cmp.Compare(a, b) }
+
+// virtualHost takes the requests to a destination, by the host and port that the client
+// says it calls. Its routes come in this order: to elsewhere, requests that may be
+// carried out twice, all others.
+func (r *renderer) virtualHost(d mesh.Destination) *routev3.VirtualHost {
+	host := &routev3.VirtualHost{
+		Name: d.Name, Domains: domains(d),
+		// As bootstrap's own virtual hosts do.
+		RequestHeadersToRemove: []string{bootstrap.ForwardedProto, expectedTimeout},
+		RequestHeadersToAdd: []*corev3.HeaderValueOption{{
+			Header:       &corev3.HeaderValue{Key: bootstrap.ForwardedProto, Value: "%REQ(" + bootstrap.ForwardedProtoAside + ")%"},
+			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		}},
+	}
+	for n, elsewhere := range d.Routes {
+		name := fmt.Sprintf("%s/%d", d.Name, n)
+		for _, m := range methods(elsewhere) {
+			host.Routes = append(host.Routes, r.elsewhere(d, elsewhere, name, m)...)
+		}
+	}
+	host.Routes = append(host.Routes, retried(d.Name, match{}, r.names[d.Name], d)...)
+	host.Routes = append(host.Routes, r.connect())
+	return host
+}
+
+// expectedTimeout is a header by which Envoy would tell the server about the timeout.
+const expectedTimeout = "x-envoy-expected-rq-timeout-ms"
+
+// domains are what clients say that they call: host and port, and the host alone where
+// the port is the one that HTTP clients leave out. A name that is complete may be
+// said with the dot that says so.
+func domains(d mesh.Destination) []string {
+	var all []string
+	for _, host := range d.Hosts {
+		said := []string{host}
+		if strings.Contains(host, ".") && (len(d.Hosts) == 1 || strings.HasSuffix(host, "."+mesh.ClusterDomain)) {
+			said = append(said, host+".")
+		}
+		for _, name := range said {
+			all = append(all, fmt.Sprintf("%s:%d", name, d.Port))
+			if d.Port == 80 {
+				all = append(all, name)
+			}
+		}
+	}
+	return all
+}
+
+// elsewhere leads what matches to another destination. Timeout and retries are those of
+// the destination that the app called: it is this one that the app has expectations of.
+func (r *renderer) elsewhere(d mesh.Destination, to mesh.Route, name string, m match) []*routev3.Route {
+	if to.Fallback == mesh.NoFallback {
+		return retried(name, m, r.names[to.To], d)
+	}
+	// No destination's name has an underscore.
+	both := to.To + "_else_" + d.Name
+	if _, there := r.names[both]; !there {
+		r.addCluster(both, fallbackCluster(r.names[to.To], r.names[d.Name]))
+	}
+	action := toward(r.names[both], d.Timeout)
+	action.RetryPolicy = fallbackPolicy("connect-failure,refused-stream")
+	if to.Fallback == mesh.FallbackFails {
+		action.RetryPolicy = fallbackPolicy("5xx,reset,connect-failure,refused-stream,cancelled,deadline-exceeded,internal,resource-exhausted,unavailable")
+		action.RetryPolicy.PerTryTimeout = seconds(to.After)
+		// The bound is for the first attempt alone: the second goes on behind it, and the
+		// first may still answer. Whichever answers well first is taken.
+		action.HedgePolicy = &routev3.HedgePolicy{HedgeOnPerTryTimeout: true}
+	}
+	return []*routev3.Route{m.to(name, action)}
+}
+
+// fallbackPolicy tries the second cluster of two.
+func fallbackPolicy(on string) *routev3.RetryPolicy {
+	return &routev3.RetryPolicy{
+		RetryOn: on, NumRetries: number(1),
+		RetryPriority: &routev3.RetryPolicy_RetryPriority{
+			Name: "envoy.retry_priorities.previous_priorities",
+			ConfigType: &routev3.RetryPolicy_RetryPriority_TypedConfig{
+				TypedConfig: packed(&prioritiesv3.PreviousPrioritiesConfig{UpdateFrequency: 1}),
+			},
+		},
+	}
+}
+
+// retried are the routes to a cluster: with all retries for requests that may be
+// carried out twice, with the safe ones for the others.
+func retried(name string, m match, cluster string, d mesh.Destination) []*routev3.Route {
+	var routes []*routev3.Route
+	add := func(name string, m match, policy *routev3.RetryPolicy) {
+		action := toward(cluster, d.Timeout)
+		action.RetryPolicy = policy
+		routes = append(routes, m.to(name, action))
+	}
+	if d.Retries.Reset || d.Retries.Unavailable {
+		for _, method := range d.Retries.SafeMethods {
+			if safe, ok := m.only(method); ok {
+				add(name+" "+method, safe, retryPolicy(d.Retries, true))
+			}
+		}
+		if !m.grpc {
+			repeatable := m
+			repeatable.repeatable = true
+			add(name+" repeatable", repeatable, retryPolicy(d.Retries, true))
+		}
+	}
+	add(name, m, retryPolicy(d.Retries, false))
+	return routes
+}
+
+func retryPolicy(r mesh.Retries, repeatable bool) *routev3.RetryPolicy {
+	var on []string
+	for _, condition := range []struct {
+		asked bool
+		name  string
+	}{
+		{r.ConnectFailure, "connect-failure"}, {r.RefusedStream, "refused-stream"},
+		{r.Reset && repeatable, "reset"},
+		// A connection that ends without a response is a 503 of Envoy's own.
+		{r.Unavailable && repeatable, "gateway-error,unavailable"},
+	} {
+		if condition.asked {
+			on = append(on, condition.name)
+		}
+	}
+	if r.Attempts == 0 || len(on) == 0 && r.PerTryTimeout == 0 {
+		return nil
+	}
+	return &routev3.RetryPolicy{
+		RetryOn: strings.Join(on, ","), NumRetries: number(r.Attempts), PerTryTimeout: bound(r.PerTryTimeout),
+		// Another address than the one that has just failed, if there is one.
+		RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{
+			Name:       "envoy.retry_host_predicates.previous_hosts",
+			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: packed(&hostsv3.PreviousHostsPredicate{})},
+		}},
+		HostSelectionRetryMaxAttempts: 5,
+	}
+}
+
+// toward has the timeout, or none: Envoy's own would be 15 s.
+func toward(cluster string, timeout time.Duration) *routev3.RouteAction {
+	return &routev3.RouteAction{
+		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
+		Timeout:          seconds(timeout),
+	}
+}
+
+// connect is for a forward proxy, which is where the connection was going: the host that
+// the client names is the one that the proxy is to connect to. Where what is not
+// declared is refused, so is this, since the proxy would get around it.
+func (r *renderer) connect() *routev3.Route {
+	route := &routev3.Route{
+		Name:  "connect",
+		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_ConnectMatcher_{ConnectMatcher: &routev3.RouteMatch_ConnectMatcher{}}},
+	}
+	if !r.service.RefuseUndeclared {
+		route.Action = &routev3.Route_Route{Route: toward(bootstrap.OutboundPassthrough, 0)}
+		return route
+	}
+	route.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
+		Status: 403,
+		Body:   &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: connectRefusal(r.service)}},
+	}}
+	return route
+}
+
+// match is what a request has to have; all of it.
+type match struct {
+	headers []mesh.Header
+	// grpc requests only, with this path, or any that begins with prefix.
+	grpc         bool
+	path, prefix string
+	// repeatable requests are those that HTTP says may be carried out twice.
+	repeatable bool
+}
+
+// methods are the matches of a route: one for each gRPC method that it names.
+func methods(to mesh.Route) []match {
+	m := match{headers: to.Headers}
+	if to.Service == "" {
+		return []match{m}
+	}
+	m.grpc = true
+	if len(to.Methods) == 0 {
+		m.prefix = "/" + to.Service + "/"
+		return []match{m}
+	}
+	var all []match
+	for _, method := range to.Methods {
+		m.path = "/" + to.Service + "/" + method
+		all = append(all, m)
+	}
+	return all
+}
+
+// only is the part of a match that is this gRPC method; false where it has none.
+func (m match) only(method string) (match, bool) {
+	path := "/" + method
+	if m.path != "" && m.path != path || !strings.HasPrefix(path, m.prefix) {
+		return match{}, false
+	}
+	m.grpc, m.path, m.prefix = true, path, ""
+	return m, true
+}
+
+func (m match) to(name string, action *routev3.RouteAction) *routev3.Route {
+	// The empty prefix matches every path, "*" too, which is no path.
+	rm := &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: m.prefix}}
+	if m.path != "" {
+		rm.PathSpecifier = &routev3.RouteMatch_Path{Path: m.path}
+	}
+	if m.grpc {
+		rm.Grpc = &routev3.RouteMatch_GrpcRouteMatchOptions{}
+	}
+	for _, h := range m.headers {
+		rm.Headers = append(rm.Headers, header(h.Name, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: h.Value}}))
+	}
+	if m.repeatable {
+		rm.Headers = append(rm.Headers, header(":method", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
+			SafeRegex: &matcherv3.RegexMatcher{Regex: "GET|HEAD|OPTIONS|PUT|DELETE"},
+		}}))
+	}
+	return &routev3.Route{Name: name, Match: rm, Action: &routev3.Route_Route{Route: action}}
+}
+
+func header(name string, value *matcherv3.StringMatcher) *routev3.HeaderMatcher {
+	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value}}
+}
