@@ -75,10 +75,10 @@ func TestInterception(t *testing.T) {
 			serve(t, b)
 			w := want{backend: backend, annotations: map[string]string{"pillion.dev/excluded-cidrs": "198.18.0.0/15,2001:2::/48"}}
 			route := route{from: run(t, a, w, sandbox.App{}), to: run(t, b, w, sandbox.App{})}
-			service4, service6 := sandbox.NewService(t, a)
+			service := sandbox.NewService(t, a)
 			for _, family := range []struct{ name, own, other, service, loopback, excluded, metadata string }{
-				{"IPv4", a.IPv4.String(), b.IPv4.String(), service4.String(), "127.0.0.1", "198.18.0.1", "169.254.169.254"},
-				{"IPv6", a.IPv6.String(), b.IPv6.String(), service6.String(), "::1", "2001:2::1", "fd00:ec2::254"},
+				{"IPv4", a.IPv4.String(), b.IPv4.String(), service.IPv4.String(), "127.0.0.1", "198.18.0.1", "169.254.169.254"},
+				{"IPv6", a.IPv6.String(), b.IPv6.String(), service.IPv6.String(), "::1", "2001:2::1", "fd00:ec2::254"},
 			} {
 				t.Run(family.name, func(t *testing.T) {
 					for _, c := range betweenPods() {

@@ -141,6 +141,9 @@ func (p *Pod) specOf(of *corev1.Container, image Image, volumes map[string]strin
 	for _, to := range slices.Sorted(maps.Keys(image)) {
 		s.Mounts = append(s.Mounts, mount{From: image[to], To: to, ReadOnly: true})
 	}
+	if p.DNS != nil {
+		s.Mounts = append(s.Mounts, mount{p.DNS.resolvConf, "/etc/resolv.conf", true})
+	}
 	for _, m := range of.VolumeMounts {
 		from, ok := volumes[m.Name]
 		if !ok {

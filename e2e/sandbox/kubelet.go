@@ -60,11 +60,13 @@ func (p *Pod) Run(tb testing.TB, of *corev1.Pod, images Images, app App) (*Runni
 	tb.Helper()
 	volumes := map[string]string{}
 	r := &Running{Pod: p, Volumes: volumes, of: of, app: app}
-	for _, volume := range of.Spec.Volumes {
-		volumes[volume.Name] = filepath.Join(tb.TempDir(), volume.Name)
-		if err := errors.Join(os.Mkdir(volumes[volume.Name], 0o777), os.Chmod(volumes[volume.Name], 0o777)); err != nil {
-			tb.Fatal(err)
+	for n := range of.Spec.Volumes {
+		volume := &of.Spec.Volumes[n]
+		folder, err := p.volume(tb, volume)
+		if err != nil {
+			return r, err
 		}
+		volumes[volume.Name] = folder
 	}
 	for n := range of.Spec.InitContainers {
 		c := &of.Spec.InitContainers[n]
@@ -95,6 +97,24 @@ func (p *Pod) Run(tb testing.TB, of *corev1.Pod, images Images, app App) (*Runni
 	}
 	r.appRuns = true
 	return r, nil
+}
+
+// volume is the folder of the machine that a volume of the pod is in.
+func (p *Pod) volume(tb testing.TB, of *corev1.Volume) (string, error) {
+	tb.Helper()
+	if source := of.ConfigMap; source != nil {
+		if c := p.ConfigMaps[source.Name]; c != nil {
+			return c.folder, nil
+		}
+		if source.Optional == nil || !*source.Optional {
+			return "", fmt.Errorf("MountVolume.SetUp failed for volume %q: configmap %q not found", of.Name, source.Name)
+		}
+	}
+	folder := filepath.Join(tb.TempDir(), of.Name)
+	if err := errors.Join(os.Mkdir(folder, 0o777), os.Chmod(folder, 0o777)); err != nil {
+		tb.Fatal(err)
+	}
+	return folder, nil
 }
 
 func (r *Running) startupProbe(probe *corev1.Probe) error {

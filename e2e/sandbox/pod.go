@@ -24,6 +24,10 @@ type Pod struct {
 	IPv4, IPv6 netip.Addr
 	// NodeIPv4 and NodeIPv6 are the node's on the other end of eth0.
 	NodeIPv4, NodeIPv6 netip.Addr
+	// DNS is what the pod's containers ask; nil for none.
+	DNS *DNS
+	// ConfigMaps are those that there are for the pod's volumes, by their names.
+	ConfigMaps map[string]*ConfigMap
 
 	namespace *os.File
 }

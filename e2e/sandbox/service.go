@@ -12,31 +12,50 @@ import (
 // services counts those that were made; each has addresses of its own.
 var services atomic.Uint32 //nolint:gochecknoglobals // addresses are the node's, of which a process has one
 
-// NewService gives a pod a second pair of addresses, which the node leads to it, as
-// kube-proxy leads a Service's cluster addresses.
-func NewService(tb testing.TB, to *Pod) (v4, v6 netip.Addr) {
+// Service is a pair of addresses that the node leads to pods, as kube-proxy leads a
+// Service's cluster addresses: each connection to the next pod.
+type Service struct {
+	IPv4, IPv6 netip.Addr
+
+	table string
+}
+
+// NewService leads to pods until the test's end.
+func NewService(tb testing.TB, to ...*Pod) *Service {
 	tb.Helper()
 	n := services.Add(1)
-	v4, v6 = netip.AddrFrom4([4]byte{10, 96, 0, byte(n)}), netip.MustParseAddr(fmt.Sprintf("fd96::%x", n))
-	table := fmt.Sprintf("service%d", n)
-	// A pod that calls its own Service would see its own address as the source.
-	script := fmt.Sprintf(`table inet %s {
+	s := &Service{netip.AddrFrom4([4]byte{10, 96, 0, byte(n)}), netip.MustParseAddr(fmt.Sprintf("fd96::%x", n)), fmt.Sprintf("service%d", n)}
+	s.Lead(tb, to...)
+	tb.Cleanup(func() { _ = nft("delete table inet " + s.table) })
+	return s
+}
+
+// Lead leads new connections to other pods. Those that are open stay where they are.
+func (s *Service) Lead(tb testing.TB, to ...*Pod) {
+	tb.Helper()
+	var v4, v6, own strings.Builder
+	for n, pod := range to {
+		fmt.Fprintf(&v4, "%d : %s, ", n, pod.IPv4)
+		fmt.Fprintf(&v6, "%d : %s, ", n, pod.IPv6)
+		// A pod that calls its own Service would see its own address as the source.
+		fmt.Fprintf(&own, "ip saddr %s ip daddr %s masquerade\nip6 saddr %s ip6 daddr %s masquerade\n", pod.IPv4, pod.IPv4, pod.IPv6, pod.IPv6)
+	}
+	script := fmt.Sprintf(`add table inet %[1]s
+delete table inet %[1]s
+table inet %[1]s {
 	chain prerouting {
 		type nat hook prerouting priority -100
-		ip daddr %s dnat ip to %s
-		ip6 daddr %s dnat ip6 to %s
+		ip daddr %[2]s dnat ip to numgen inc mod %[3]d map { %[4]s }
+		ip6 daddr %[5]s dnat ip6 to numgen inc mod %[3]d map { %[6]s }
 	}
 	chain postrouting {
 		type nat hook postrouting priority 100
-		ip saddr %s ip daddr %s masquerade
-		ip6 saddr %s ip6 daddr %s masquerade
+		%[7]s
 	}
-}`, table, v4, to.IPv4, v6, to.IPv6, to.IPv4, to.IPv4, to.IPv6, to.IPv6)
+}`, s.table, s.IPv4, len(to), v4.String(), s.IPv6, v6.String(), own.String())
 	if err := nft(script); err != nil {
-		tb.Fatalf("making a Service for pod %s: %v", to.Name, err)
+		tb.Fatalf("making the Service %s: %v", s.IPv4, err)
 	}
-	tb.Cleanup(func() { _ = nft("delete table inet " + table) })
-	return v4, v6
 }
 
 // nft changes the node's own rules.

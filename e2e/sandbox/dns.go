@@ -1,0 +1,124 @@
+package sandbox
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// DNS is the cluster's: a server on the node, which pods with it in Pod.DNS ask.
+type DNS struct {
+	// Address of the server, port 53.
+	Address netip.Addr
+
+	resolvConf string
+
+	mutex   sync.Mutex
+	names   map[string][]netip.Addr
+	queries map[string]int
+}
+
+// NewDNS starts a server that knows no name yet.
+func NewDNS(tb testing.TB) *DNS {
+	tb.Helper()
+	n := pods.Add(1)
+	d := &DNS{
+		Address:    netip.AddrFrom4([4]byte{10, 97, byte(n >> 8), byte(n)}),
+		resolvConf: filepath.Join(tb.TempDir(), "resolv.conf"),
+		names:      map[string][]netip.Addr{}, queries: map[string]int{},
+	}
+	NewAddress(tb, d.Address)
+	if err := os.WriteFile(d.resolvConf, fmt.Appendf(nil, "nameserver %s\n", d.Address), 0o644); err != nil {
+		tb.Fatal(err)
+	}
+	packets, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(d.Address, 53)))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = packets.Close() })
+	go d.serve(packets)
+	return d
+}
+
+// Set makes a name lead to addresses, which are known at once and can be empty: then
+// the name does not exist.
+func (d *DNS) Set(name string, addresses ...netip.Addr) {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	d.names[strings.ToLower(name)] = addresses
+}
+
+// Lookup is one of a name's addresses, and an invalid one where there is none.
+func (d *DNS) Lookup(name string) netip.Addr {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	addresses := d.names[strings.ToLower(name)]
+	if len(addresses) == 0 {
+		return netip.Addr{}
+	}
+	return addresses[rand.IntN(len(addresses))]
+}
+
+// Queries is how often pods have asked for a name's IPv4 addresses.
+func (d *DNS) Queries(name string) int {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	return d.queries[strings.ToLower(name)]
+}
+
+func (d *DNS) serve(packets *net.UDPConn) {
+	buffer := make([]byte, 1500)
+	for {
+		n, from, err := packets.ReadFromUDPAddrPort(buffer)
+		if err != nil {
+			return
+		}
+		var message dnsmessage.Message
+		if message.Unpack(buffer[:n]) != nil || len(message.Questions) != 1 {
+			continue
+		}
+		d.answer(&message)
+		if packed, err := message.Pack(); err == nil {
+			_, _ = packets.WriteToUDPAddrPort(packed, from)
+		}
+	}
+}
+
+// answer makes a question its own answer. A name without an address of the family
+// that is asked for exists, if it has one of the other.
+func (d *DNS) answer(m *dnsmessage.Message) {
+	question := m.Questions[0]
+	name := strings.ToLower(strings.TrimSuffix(question.Name.String(), "."))
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	if question.Type == dnsmessage.TypeA {
+		d.queries[name]++
+	}
+	m.Response, m.Authoritative, m.RecursionAvailable = true, true, true
+	m.Answers, m.Authorities, m.Additionals = nil, nil, nil
+	if len(d.names[name]) == 0 {
+		m.RCode = dnsmessage.RCodeNameError
+	}
+	for _, address := range d.names[name] {
+		var body dnsmessage.ResourceBody
+		switch {
+		case question.Type == dnsmessage.TypeA && address.Is4():
+			body = &dnsmessage.AResource{A: address.As4()}
+		case question.Type == dnsmessage.TypeAAAA && address.Is6():
+			body = &dnsmessage.AAAAResource{AAAA: address.As16()}
+		default:
+			continue
+		}
+		m.Answers = append(m.Answers, dnsmessage.Resource{
+			Header: dnsmessage.ResourceHeader{Name: question.Name, Class: question.Class, TTL: 1}, Body: body,
+		})
+	}
+}
