@@ -161,12 +161,10 @@ func (c Config) nodeID() string {
 	return c.PodNamespace + "/" + c.PodName
 }
 
-// watch reads a file, and again whenever another is moved to its name.
+// watch reads a file, and again whenever another is moved to its name. With a watched
+// directory Envoy would read all files for each that is moved, in an order of its own.
 func (c Config) watch(file string) configSource {
-	return configSource{
-		APIVersion: "V3",
-		Path:       &pathConfigSource{Path: path.Join(c.Folder, file), WatchedDirectory: watchedDirectory{path.Join(c.Folder, XDSFolder)}},
-	}
+	return configSource{APIVersion: "V3", Path: &pathConfigSource{path.Join(c.Folder, file)}}
 }
 
 // allowedPaths are AdminPaths with and without a query, which Envoy compares as well.

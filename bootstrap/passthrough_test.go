@@ -235,7 +235,7 @@ func connections(t *testing.T, client, to *sandbox.Pod, contentType string, h2 b
 }
 
 // TestFilesAreWatched moves another version to the name of each file: Envoy takes it
-// while it runs.
+// while it runs, and reads no other.
 func TestFilesAreWatched(t *testing.T) {
 	c := inFolder(full(), t.TempDir())
 	ask := start(t, sandbox.NewPod(t, "pod"), c)
@@ -261,5 +261,9 @@ func TestFilesAreWatched(t *testing.T) {
 		if !strings.Contains(said, want) {
 			t.Errorf("Envoy does not take %s:\n%s", name, said)
 		}
+	}
+	_, said := ask("http://admin/stats?filter=update_attempt")
+	if got := strings.Count(said, "update_attempt: 2\n"); got != 4 {
+		t.Errorf("%d of 4 files were read twice, once at the start and once when it was moved:\n%s", got, said)
 	}
 }

@@ -66,11 +66,6 @@ type configSource struct {
 }
 
 type pathConfigSource struct {
-	Path             string           `json:"path"`
-	WatchedDirectory watchedDirectory `json:"watched_directory"`
-}
-
-type watchedDirectory struct {
 	Path string `json:"path"`
 }
 
