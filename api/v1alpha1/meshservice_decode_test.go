@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -99,8 +100,8 @@ func TestDecodeMeshServiceMetadata(t *testing.T) {
 		{"misspelled", head + "metadata: {name: cart, namspace: shop}", "metadata.namspace: unknown field; did you mean namespace?"},
 		{"no object", head + "metadata: cart", `metadata: must have fields (name, namespace), got "cart"`},
 		{"wrong type", head + "metadata: {name: 5}", "metadata: is not what Kubernetes takes: json: cannot unmarshal number into Go struct field ObjectMeta.name of type string"},
-		{"no name for an object", head + "metadata: {name: Cart}", `metadata.name: Invalid value: "Cart": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`},
-		{"no label value", head + "metadata: {name: a123456789012345678901234567890123456789012345678901234567890123}", "metadata.name: Too long: may not be more than 63 bytes"},
+		{"no name for an object", head + "metadata: {name: Cart}", `metadata.name: Invalid value: "Cart": must be the name of a service: a-z, 0-9, - and dots, with a letter or digit at both ends`},
+		{"too long for a ConfigMap", head + "metadata: {name: " + strings.Repeat("a", LongestMeshService+1) + "}", "metadata.name: Too long: may not be more than 240 bytes"},
 		{"another kind", "apiVersion: pillion.dev/v1alpha1\nkind: InjectorConfig\n", `kind: "InjectorConfig" is not known; accepted is MeshService`},
 		{"kind misspelled", "apiVersion: pillion.dev/v1alpha1\nkind: Meshservice\n", `kind: "Meshservice" is not known; did you mean MeshService?`},
 		{"no kind", "apiVersion: pillion.dev/v1alpha1\nmetadata: {name: cart}\n", `kind: is required: MeshService`},

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -29,20 +28,18 @@ func ValidateMeshService(mesh *MeshService) field.ErrorList {
 	)
 }
 
-// validateMeshName: it is the value of a label of the pods, and in the name of a
-// ConfigMap.
+// validateMeshName: pods belong to the document by this name, and a ConfigMap has it
+// in its own.
 func validateMeshName(name string, path *field.Path) field.ErrorList {
-	if name == "" {
+	switch {
+	case name == "":
 		return field.ErrorList{field.Required(path, "the name of the service that the document is for")}
+	case len(name) > LongestMeshService:
+		return field.ErrorList{field.TooLong(path, name, LongestMeshService)}
+	case MeshConfigMap(name) == "":
+		return field.ErrorList{field.Invalid(path, name, "must be the name of a service: a-z, 0-9, - and dots, with a letter or digit at both ends")}
 	}
-	var errs field.ErrorList
-	if len(name) > validation.LabelValueMaxLength {
-		errs = append(errs, field.TooLong(path, name, validation.LabelValueMaxLength))
-	}
-	for _, problem := range validation.IsDNS1123Subdomain(name) {
-		errs = append(errs, field.Invalid(path, name, problem))
-	}
-	return errs
+	return nil
 }
 
 func validateInbound(ports []InboundPort, path *field.Path) field.ErrorList {

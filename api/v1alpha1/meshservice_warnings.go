@@ -12,6 +12,8 @@ import (
 // used: Node.js 5 s, Tomcat 20 s, nginx 75 s.
 const longKeepAlive = time.Minute
 
+const httpsPort = 443
+
 // WarnMeshService says what a valid document, with its defaults, probably does not
 // mean. Each begins with the path of the field.
 func WarnMeshService(mesh *MeshService) []string {
@@ -48,6 +50,9 @@ func (w *warnings) inbound(port *InboundPort, path *field.Path) {
 
 func (w *warnings) destination(to *Destination, path *field.Path) {
 	w.reserved(to.Port, path.Child("port"))
+	if to.Port == httpsPort && to.Protocol.IsHTTP() {
+		w.add(path.Child("protocol"), "is %s, and on port %d the app usually speaks TLS itself: then no request is seen; protocol TLS is what goes with it", to.Protocol, httpsPort)
+	}
 	timeout := time.Duration(0)
 	if to.Timeout != nil {
 		if timeout = to.Timeout.Duration; timeout == 0 {

@@ -272,6 +272,11 @@ func (in *EnvoySettings) DeepCopyInto(out *EnvoySettings) {
 		*out = new(v1.Duration)
 		**out = **in
 	}
+	if in.MeshService != nil {
+		in, out := &in.MeshService, &out.MeshService
+		*out = new(MeshServiceDelivery)
+		**out = **in
+	}
 	if in.ExtraArgs != nil {
 		in, out := &in.ExtraArgs, &out.ExtraArgs
 		*out = make([]string, len(*in))

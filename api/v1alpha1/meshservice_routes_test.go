@@ -1,0 +1,105 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestValidateRetries(t *testing.T) {
+	retries := func(fields string) string { return destination("timeout: 1s, retries: {" + fields + "}") }
+	testRules(t, []rule{
+		{"none", retries("attempts: 0"), "spec.egress[0].retries.attempts: Invalid value: 0: must be from 1 to 5"},
+		{"too many", retries("attempts: 6"), "spec.egress[0].retries.attempts: Invalid value: 6: must be from 1 to 5"},
+		{"on nothing", retries(`when: []`), "spec.egress[0].retries.when: Required value: give at least one condition, or leave it out for ConnectFailure and RefusedStream"},
+		{"on what is unknown", retries(`when: [Unavailble]`), `spec.egress[0].retries.when[0]: Unsupported value: "Unavailble": supported values: "ConnectFailure", "RefusedStream", "Reset", "Unavailable"; did you mean "Unavailable"?`},
+		{"on twice", retries(`when: [Reset, Unavailable, Reset]`), `spec.egress[0].retries.when[2]: Invalid value: "Reset": is given at spec.egress[0].retries.when[0] already`},
+		{"budget", retries("budgetPercent: 0"), "spec.egress[0].retries.budgetPercent: Invalid value: 0: must be from 1 to 100"},
+		{"no time for a retry", retries("perTryTimeout: 1s"), `spec.egress[0].retries.perTryTimeout: Invalid value: "1s": must be below timeout, 1s: nothing of it would be left for a retry`},
+		{"no time at all", retries("perTryTimeout: 0s"), `spec.egress[0].retries.perTryTimeout: Invalid value: "0s": must be from 1ms to 1h, in whole milliseconds`},
+		{"a path for a method", retries("safeMethods: [/shop.v1.Cart/Get]"), `spec.egress[0].retries.safeMethods[0]: Invalid value: "/shop.v1.Cart/Get": must be a gRPC method as shop.v1.Cart/GetCart, at most 256`},
+		{"a method twice", retries("safeMethods: [a.B/C, a.B/C]"), `spec.egress[0].retries.safeMethods[1]: Invalid value: "a.B/C": is given at spec.egress[0].retries.safeMethods[0] already`},
+		{"gRPC over HTTP1", destination("protocol: HTTP1, retries: {safeMethods: [a.B/C]}"), "spec.egress[0].retries.safeMethods: Forbidden: does not go with protocol HTTP1: gRPC needs HTTP/2"},
+	})
+}
+
+// routed is a spec with a destination of these routes, and what they may lead to.
+func routed(routes string) string {
+	return "egress:\n- {name: users, host: users.example.com, port: 80, protocol: GRPC, timeout: 1s, routes: [" + routes + "]}\n" + `- {name: cache, host: cache.example.com, port: 80}
+- {name: old, host: old.example.com, port: 80, protocol: HTTP1}
+- {name: files, host: files.example.com, port: 80, protocol: TLS}
+- {name: chain, host: chain.example.com, port: 80, routes: [{to: cache, headers: [{name: a, value: b}]}]}`
+}
+
+func TestValidateRoutes(t *testing.T) {
+	const x = "headers: [{name: x, value: v}]"
+	testRules(t, []rule{
+		{"to nothing", routed("{" + x + "}"), "spec.egress[0].routes[0].to: Required value: the name of another destination of this document"},
+		{"to itself", routed("{to: users, " + x + "}"), `spec.egress[0].routes[0].to: Invalid value: "users": must be another destination than the one that the route is of`},
+		{"to a misspelled one", routed("{to: cahce, " + x + "}"), `spec.egress[0].routes[0].to: Invalid value: "cahce": is no destination of this document; did you mean "cache"?`},
+		{"to an unknown one", routed("{to: sandbox, " + x + "}"), `spec.egress[0].routes[0].to: Invalid value: "sandbox": is no destination of this document; others are "cache", "old", "files", "chain"`},
+		{"to connections", routed("{to: files, " + x + "}"), `spec.egress[0].routes[0].to: Invalid value: "files": must be a destination of requests; egress[3] (files) is of protocol TLS`},
+		{"gRPC to HTTP1", routed("{to: old, " + x + "}"), `spec.egress[0].routes[0].to: Invalid value: "old": must speak HTTP/2, which gRPC needs; egress[2] (old) is of protocol HTTP1`},
+		{"to one with routes", routed("{to: chain, " + x + "}"), `spec.egress[0].routes[0].to: Invalid value: "chain": must have no routes of its own, as egress[4] (chain) has: they would not be followed`},
+		{"in a circle", "egress: [{name: a, host: a.example.com, port: 80, routes: [{to: b, " + x + "}]}, {name: b, host: b.example.com, port: 80, routes: [{to: a, " + x + "}]}]",
+			"2 problems:\n" + `  spec.egress[0].routes[0].to: Invalid value: "b": must have no routes of its own, as egress[1] (b) has: they would not be followed` + "\n" +
+				`  spec.egress[1].routes[0].to: Invalid value: "a": must have no routes of its own, as egress[0] (a) has: they would not be followed`},
+		{"no match", routed("{to: cache}"), "spec.egress[0].routes[0]: Required value: headers or grpc: a route for all requests would take the place of the destination"},
+		{"no header's name", routed("{to: cache, headers: [{value: v}]}"), "spec.egress[0].routes[0].headers[0].name: Required value: a header as x-sandbox"},
+		{"no header's value", routed("{to: cache, headers: [{name: x}]}"), "spec.egress[0].routes[0].headers[0].value: Required value: the value that the header has, to the letter"},
+		{"pseudo-header", routed(`{to: cache, headers: [{name: ":path", value: v}]}`), `spec.egress[0].routes[0].headers[0].name: Invalid value: ":path": must be the name of a header as x-sandbox: letters, digits and -, at most 256`},
+		{"host", routed(`{to: cache, headers: [{name: Host, value: v}]}`), `spec.egress[0].routes[0].headers[0].name: Invalid value: "Host": must not be the host: that is what the destination is known by`},
+		{"line in a header", routed(`{to: cache, headers: [{name: x, value: "a\nb"}]}`), `spec.egress[0].routes[0].headers[0].value: Invalid value: "a\nb": must be what can stand in a header: ASCII without control characters or spaces at its ends, at most 256`},
+		{"header twice", routed(`{to: cache, headers: [{name: x, value: v}, {name: X, value: z}]}`), `spec.egress[0].routes[0].headers[1].name: Invalid value: "X": is the header of headers[0], too: all have to match`},
+		{"no service", routed(`{to: cache, grpc: {methods: [Get]}}`), "spec.egress[0].routes[0].grpc.service: Required value: a gRPC service with its package, as shop.v1.Cart"},
+		{"a path for a service", routed(`{to: cache, grpc: {service: /shop.v1.Cart}}`), `spec.egress[0].routes[0].grpc.service: Invalid value: "/shop.v1.Cart": must be a gRPC service with its package, as shop.v1.Cart, at most 256`},
+		{"no methods", routed(`{to: cache, grpc: {service: a.B, methods: []}}`), "spec.egress[0].routes[0].grpc.methods: Required value: give the names of methods, or leave it out for all"},
+		{"no method's name", routed(`{to: cache, grpc: {service: a.B, methods: [a/b]}}`), `spec.egress[0].routes[0].grpc.methods[0]: Invalid value: "a/b": must be the name of a method as GetCart, at most 256`},
+		{"gRPC on HTTP1", "egress: [{name: a, host: a.example.com, port: 80, protocol: HTTP1, routes: [{to: b, grpc: {service: a.B}}]}, {name: b, host: b.example.com, port: 80}]", "spec.egress[0].routes[0].grpc: Forbidden: does not go with protocol HTTP1: gRPC needs HTTP/2"},
+		{"fallback", routed("{to: cache, fallback: {when: Never}, " + x + "}"), `spec.egress[0].routes[0].fallback.when: Unsupported value: "Never": supported values: "Absent", "Fails"`},
+		{"waiting for what is absent", routed("{to: cache, fallback: {after: 1ms}, " + x + "}"), "spec.egress[0].routes[0].fallback.after: Forbidden: goes with when Fails only: what is absent is known at once"},
+		{"no time to fall back", routed("{to: cache, fallback: {when: Fails, after: 1s}, " + x + "}"), `spec.egress[0].routes[0].fallback.after: Invalid value: "1s": must be below the destination's timeout, 1s: nothing of it would be left for the fallback`},
+	})
+}
+
+// TestValidateRoutesThatNeverMatch: the first that matches wins, so an earlier one
+// must leave something to a later one.
+func TestValidateRoutesThatNeverMatch(t *testing.T) {
+	const x, xy, service = "headers: [{name: x, value: '1'}]", "headers: [{name: X, value: '1'}, {name: z, value: '1'}]", "grpc: {service: a.B}"
+	tests := []struct {
+		name   string
+		routes []string
+		by     int // -1 if the last one can match
+	}{
+		{"the same header", []string{x, x}, 0},
+		{"one header more", []string{x, xy}, 0},
+		{"one header less", []string{xy, x}, -1},
+		{"another value", []string{x, "headers: [{name: x, value: '2'}]"}, -1},
+		{"a header within gRPC", []string{x, x + ", " + service}, 0},
+		{"gRPC within a header", []string{x + ", " + service, x}, -1},
+		{"the same service", []string{service, service}, 0},
+		{"a method of the service", []string{service, "grpc: {service: a.B, methods: [C]}"}, 0},
+		{"the service of a method", []string{"grpc: {service: a.B, methods: [C]}", service}, -1},
+		{"another service", []string{service, "grpc: {service: a.C}"}, -1},
+		{"the same methods", []string{"grpc: {service: a.B, methods: [C, D]}", "grpc: {service: a.B, methods: [D]}"}, 0},
+		{"some of the methods", []string{"grpc: {service: a.B, methods: [C]}", "grpc: {service: a.B, methods: [C, D]}"}, -1},
+		{"methods of two routes", []string{"grpc: {service: a.B, methods: [C]}", "grpc: {service: a.B, methods: [D]}", "grpc: {service: a.B, methods: [C, D]}"}, 1},
+		{"methods with a header", []string{x + ", grpc: {service: a.B, methods: [C]}", "grpc: {service: a.B, methods: [C]}"}, -1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var routes []string
+			for _, route := range test.routes {
+				routes = append(routes, "{to: cache, "+route+"}")
+			}
+			_, err := DecodeMeshService(meshDocument(routed(strings.Join(routes, ", "))))
+			want := "<nil>"
+			if test.by >= 0 {
+				want = fmt.Sprintf(`spec.egress[0].routes[%d]: Invalid value: "cache": can never match: spec.egress[0].routes[%d], which comes first, matches all of its requests`, len(routes)-1, test.by)
+			}
+			if got := fmt.Sprint(err); got != want {
+				t.Errorf("got %s\nwant %s", got, want)
+			}
+		})
+	}
+}
