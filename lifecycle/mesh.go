@@ -18,6 +18,9 @@ const (
 	MeshRejected MeshState = "Rejected"
 )
 
+// MeshStatusPath is where a sidecar's status port answers with a MeshStatus.
+const MeshStatusPath = "/status"
+
 // MeshStatus is the JSON that GET /status on a sidecar's status port answers.
 type MeshStatus struct {
 	// Running is in force, as a whole; nil for the passthrough.
