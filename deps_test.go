@@ -39,6 +39,7 @@ var rooms = map[string]string{
 	"metric":     "pure",
 	"nearest":    "pure",
 	"netfilter":  "edge",
+	"preflight":  "pure",
 	"proxy":      "edge",
 	"webhook":    "edge",
 	"bench":      "test",
