@@ -20,9 +20,9 @@ import (
 // world is what all tests share; TestMain sets it and nobody changes it.
 var world struct {
 	plane *controlplane.ControlPlane
-	// helmProgram, webhookProgram, controllerProgram and auditLog are paths; kube-apiserver logs there
-	// what happens to pods.
-	helmProgram, webhookProgram, controllerProgram, auditLog string
+	// helmProgram, webhookProgram, controllerProgram, ctlProgram and auditLog are paths; kube-apiserver
+	// logs there what happens to pods. kubeconfig leads to it with all rights.
+	helmProgram, webhookProgram, controllerProgram, ctlProgram, auditLog, kubeconfig string
 }
 
 // auditPolicy makes kube-apiserver log the creation of pods.
@@ -49,7 +49,7 @@ func run(m *testing.M) (status int, err error) {
 		return 1, fmt.Errorf("making a folder for our programs and the audit log: %w", err)
 	}
 	defer os.RemoveAll(folder)
-	build := exec.CommandContext(ctx, "go", "build", "-o", folder+string(filepath.Separator), "../cmd/pillion-webhook", "../cmd/pillion-controller")
+	build := exec.CommandContext(ctx, "go", "build", "-o", folder+string(filepath.Separator), "../cmd/pillion-webhook", "../cmd/pillion-controller", "../cmd/pillionctl")
 	if output, err := build.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("building our programs: %w\n%s", err, output)
 	}
@@ -63,6 +63,10 @@ func run(m *testing.M) (status int, err error) {
 	}
 	defer func() { err = errors.Join(err, plane.Stop()) }()
 	world.plane, world.helmProgram, world.auditLog = plane, programs.Helm, auditLog
+	world.ctlProgram, world.kubeconfig = filepath.Join(folder, "pillionctl"), filepath.Join(folder, "kubeconfig")
+	if err := writeKubeconfig(plane.Config, world.kubeconfig); err != nil {
+		return 1, err
+	}
 	world.webhookProgram, world.controllerProgram = filepath.Join(folder, "pillion-webhook"), filepath.Join(folder, "pillion-controller")
 	return m.Run(), nil
 }
@@ -72,7 +76,7 @@ func run(m *testing.M) (status int, err error) {
 // would pass with the result of the one before. Go takes no note before m.Run.
 func noteInputs(t *testing.T) {
 	t.Helper()
-	for _, folder := range []string{chartFolder, "../webhook", "../controller", "../cmd/pillion-webhook", "../cmd/pillion-controller", "../go.sum"} {
+	for _, folder := range []string{chartFolder, "../webhook", "../controller", "../cmd/pillion-webhook", "../cmd/pillion-controller", "../cmd/pillionctl", "../preflight", "../go.sum"} {
 		err := filepath.WalkDir(folder, func(path string, _ os.DirEntry, err error) error {
 			if err == nil {
 				_, err = os.Stat(path)

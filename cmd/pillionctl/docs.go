@@ -37,6 +37,7 @@ func pages() map[string]string {
 		"pillionctl.md":  commandsPage(),
 		"reasons.md":     reasonsPage(),
 		"annotations.md": annotationsPage(),
+		"checks.md":      checksPage(),
 	}
 }
 

@@ -225,14 +225,18 @@ func workloadOf(pod *corev1.Pod) (name, remedy string) {
 	if owner == nil {
 		return "pod/" + pod.Name, "create it again"
 	}
-	kind, name := strings.ToLower(owner.Kind), owner.Name
-	if hash := pod.Labels["pod-template-hash"]; kind == "replicaset" && hash != "" && strings.HasSuffix(name, "-"+hash) {
-		kind, name = "deployment", strings.TrimSuffix(name, "-"+hash)
+	kind, name := owner.Kind, owner.Name
+	if hash := pod.Labels["pod-template-hash"]; kind == "ReplicaSet" && hash != "" && strings.HasSuffix(name, "-"+hash) {
+		kind, name = "Deployment", strings.TrimSuffix(name, "-"+hash)
 	}
+	full := kubectlName(kind, name)
 	switch kind {
-	case "deployment", "statefulset", "daemonset":
-		return kind + "/" + name, fmt.Sprintf("kubectl -n %s rollout restart %s/%s", pod.Namespace, kind, name)
+	case "Deployment", "StatefulSet", "DaemonSet":
+		return full, fmt.Sprintf("kubectl -n %s rollout restart %s", pod.Namespace, full)
 	default:
-		return kind + "/" + name, fmt.Sprintf("kubectl -n %s delete pod %s", pod.Namespace, pod.Name)
+		return full, fmt.Sprintf("kubectl -n %s delete pod %s", pod.Namespace, pod.Name)
 	}
 }
+
+// kubectlName is an object as kubectl takes it.
+func kubectlName(kind, name string) string { return strings.ToLower(kind) + "/" + name }
