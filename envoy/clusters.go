@@ -86,9 +86,20 @@ func inboundCluster(p mesh.Inbound) *clusterv3.Cluster {
 	if !p.TCP {
 		options := upstreamProtocol(mesh.HTTP)
 		options.CommonHttpProtocolOptions = httpOptions(appIdle, 0)
+		// What several clients send, Envoy puts on one connection to the app, as many streams
+		// as the app says that it takes: the limit is for this connection, too.
+		options.GetUseDownstreamProtocolConfig().GetHttp2ProtocolOptions().MaxConcurrentStreams = streams(p.MaxStreams)
 		c.TypedExtensionProtocolOptions = protocolOptions(options)
 	}
 	return c
+}
+
+// streams of one HTTP/2 connection, 0 for as many as the server says.
+func streams(most uint32) *wrapperspb.UInt32Value {
+	if most == 0 {
+		return nil
+	}
+	return number(most)
 }
 
 func originalDestination(c *clusterv3.Cluster) {

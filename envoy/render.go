@@ -92,7 +92,7 @@ func (r *renderer) inbound(p mesh.Inbound) bootstrap.InboundPort {
 		age := bootstrap.Duration(p.MaxConnectionAge.Limit)
 		port.MaxConnectionAge = &age
 	}
-	if p.MaxRequests > 0 || p.MaxConnections > 0 {
+	if p.MaxRequests > 0 || p.MaxConnections > 0 || p.MaxStreams > 0 {
 		name := inboundName(p.Port)
 		r.addCluster(name, inboundCluster(p))
 		port.Cluster = r.names[name]
