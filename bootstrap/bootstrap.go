@@ -24,7 +24,9 @@ package bootstrap
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"time"
 )
 
@@ -101,23 +103,31 @@ type File struct {
 // before it. The same Config gives the same bytes.
 func New(c Config) []File {
 	files := []File{
-		{ClustersFile, render(discovered(c, c.generationClusters()...))},
-		{InboundRoutesFile, render(discovered(c, c.inboundRoutes(Inbound, toward(InboundPassthrough))))},
+		{ClustersFile, NewClusters(c.Version(), c.startClusters())},
+		{InboundRoutesFile, discovered(c, c.inboundRoutes(Inbound, toward(InboundPassthrough)))},
 	}
-	files = append(files, c.portRoutes()...)
+	// A file for each port, so that a timeout changes without draining connections.
+	ofPorts := c.inboundPortRoutes()
+	for _, name := range slices.Sorted(maps.Keys(ofPorts)) {
+		files = append(files, File{routesFile(name), discovered(c, routesOf(ofPorts[name]))})
+	}
 	return append(files,
-		File{OutboundRoutesFile, render(discovered(c, c.outboundRoutes()))},
-		File{ListenersFile, render(discovered(c, c.inbound(), c.outbound()))},
+		File{OutboundRoutesFile, discovered(c, c.outboundRoutes())},
+		File{ListenersFile, discovered(c, c.inbound(), c.outbound())},
 		File{BootstrapFile, render(c.bootstrap())},
 	)
 }
 
-func discovered[T any](c Config, resources ...T) discovery[T] {
-	version := builtIn
-	if c.Generation != nil {
-		version = c.Generation.Version
+// Version is what Envoy says of all that it has read of this configuration.
+func (c Config) Version() string {
+	if c.Generation == nil {
+		return builtIn
 	}
-	return discovery[T]{VersionInfo: version, Resources: append([]T{}, resources...)}
+	return c.Generation.Version
+}
+
+func discovered[T any](c Config, resources ...T) []byte {
+	return render(discovery[T]{c.Version(), resources})
 }
 
 // builtIn is the version of what this package renders without a generation.

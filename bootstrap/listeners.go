@@ -43,6 +43,7 @@ type listener struct {
 	ListenerFilters     []extension     `json:"listener_filters"`
 	FilterChains        []filterChain   `json:"filter_chains"`
 	DefaultFilterChain  filterChain     `json:"default_filter_chain"`
+	BindToPort          *bool           `json:"bind_to_port,omitempty"`
 	SocketOptions       []socketOption  `json:"socket_options,omitempty"`
 }
 
@@ -167,26 +168,27 @@ func (c Config) tcpProxy(direction, to string) extension {
 }
 
 type httpConnectionManager struct {
-	Type                string        `json:"@type"`
-	StatPrefix          string        `json:"stat_prefix"`
-	CodecType           string        `json:"codec_type"`
-	RDS                 rds           `json:"rds"`
-	EarlyMutations      []extension   `json:"early_header_mutation_extensions"`
-	HTTPFilters         []any         `json:"http_filters"`
-	HTTP1               http1Options  `json:"http_protocol_options"`
-	HTTP2               http2Options  `json:"http2_protocol_options"`
-	Common              commonOptions `json:"common_http_protocol_options"`
-	SafeAge             bool          `json:"http1_safe_max_connection_duration"`
-	DrainTimeout        string        `json:"drain_timeout"`
-	StreamIdleTimeout   string        `json:"stream_idle_timeout"`
-	MaxRequestHeadersKB int           `json:"max_request_headers_kb"`
-	Upgrades            []upgrade     `json:"upgrade_configs"`
-	ServerHeader        string        `json:"server_header_transformation"`
-	GenerateRequestID   bool          `json:"generate_request_id"`
-	PreserveRequestID   bool          `json:"preserve_external_request_id"`
-	SkipXFFAppend       bool          `json:"skip_xff_append"`
-	Proxy100Continue    bool          `json:"proxy_100_continue"`
-	AccessLog           []extension   `json:"access_log,omitempty"`
+	Type                string              `json:"@type"`
+	StatPrefix          string              `json:"stat_prefix"`
+	CodecType           string              `json:"codec_type"`
+	RDS                 *rds                `json:"rds,omitempty"`
+	Routes              *routeConfiguration `json:"route_config,omitempty"`
+	EarlyMutations      []extension         `json:"early_header_mutation_extensions"`
+	HTTPFilters         []any               `json:"http_filters"`
+	HTTP1               http1Options        `json:"http_protocol_options"`
+	HTTP2               http2Options        `json:"http2_protocol_options"`
+	Common              commonOptions       `json:"common_http_protocol_options"`
+	SafeAge             bool                `json:"http1_safe_max_connection_duration"`
+	DrainTimeout        string              `json:"drain_timeout"`
+	StreamIdleTimeout   string              `json:"stream_idle_timeout"`
+	MaxRequestHeadersKB int                 `json:"max_request_headers_kb"`
+	Upgrades            []upgrade           `json:"upgrade_configs"`
+	ServerHeader        string              `json:"server_header_transformation"`
+	GenerateRequestID   bool                `json:"generate_request_id"`
+	PreserveRequestID   bool                `json:"preserve_external_request_id"`
+	SkipXFFAppend       bool                `json:"skip_xff_append"`
+	Proxy100Continue    bool                `json:"proxy_100_continue"`
+	AccessLog           []extension         `json:"access_log,omitempty"`
 }
 
 type commonOptions struct {
@@ -221,7 +223,7 @@ func (c Config) httpConnectionManager(direction string, of httpOptions) extensio
 	h := httpConnectionManager{
 		Type:       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
 		StatPrefix: direction + "_http", CodecType: "AUTO",
-		RDS:            rds{of.routes, c.watch(routesFile(of.routes))},
+		RDS:            &rds{of.routes, c.watch(routesFile(of.routes))},
 		EarlyMutations: []extension{setProtoAside()},
 		HTTP1:          http1(), HTTP2: http2Options{MaxConcurrentStreams: of.streams},
 		Common:       commonOptions{IdleTimeout: seconds(clientIdle), MaxHeadersCount: maxHeaders},

@@ -1,7 +1,6 @@
 package bootstrap
 
 import (
-	"encoding/json"
 	"slices"
 	"strconv"
 	"time"
@@ -11,34 +10,33 @@ import (
 // and never comes back to chains without a port: so a port that has one chain of its
 // own has one for everything that may come to it.
 
-func (c Config) generationClusters() []json.RawMessage {
+func (c Config) startClusters() []Cluster {
 	if c.Generation == nil {
 		return nil
 	}
-	var messages []json.RawMessage
+	var clusters []Cluster
 	for _, of := range c.Generation.Clusters {
-		messages = append(messages, of.Message)
+		clusters = append(clusters, of.AtStart())
 	}
-	return messages
+	return clusters
 }
 
 // portRoutes is the name of the route configuration of an inbound port.
 func portRoutes(port uint16) string { return Inbound + "-" + strconv.Itoa(int(port)) }
 
-// portRoutes are files of their own, so that a timeout changes without draining
-// connections.
-func (c Config) portRoutes() []File {
+// inboundPortRoutes are those of the ports, by their name.
+func (c Config) inboundPortRoutes() map[string]routeConfiguration {
+	all := map[string]routeConfiguration{}
 	if c.Generation == nil {
-		return nil
+		return all
 	}
-	var files []File
 	for _, p := range c.Generation.Inbound {
 		if !p.TCP {
 			to := routeAction{Cluster: p.cluster(), Timeout: seconds(time.Duration(p.Timeout))}
-			files = append(files, File{PortRoutesFile(p.Port), render(discovered(c, c.inboundRoutes(portRoutes(p.Port), to)))})
+			all[portRoutes(p.Port)] = c.inboundRoutes(portRoutes(p.Port), to).Value
 		}
 	}
-	return files
+	return all
 }
 
 func (p InboundPort) cluster() string {

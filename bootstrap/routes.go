@@ -90,9 +90,13 @@ func (c Config) outboundRoutes() typed[routeConfiguration] {
 }
 
 func (c Config) routes(name string, hosts ...any) typed[routeConfiguration] {
-	return typed[routeConfiguration]{"type.googleapis.com/envoy.config.route.v3.RouteConfiguration", routeConfiguration{
+	return routesOf(routeConfiguration{
 		Name: name, VirtualHosts: hosts, RequestHeadersRemove: []string{protoAside}, ValidateClusters: c.Generation != nil,
-	}}
+	})
+}
+
+func routesOf(of routeConfiguration) typed[routeConfiguration] {
+	return typed[routeConfiguration]{"type.googleapis.com/envoy.config.route.v3.RouteConfiguration", of}
 }
 
 // virtualHostFor every host. Envoy changes headers for it first, and then for the whole; in

@@ -36,7 +36,7 @@ func Drain(ctx context.Context, d lifecycle.Drain, folder string, out io.Writer)
 		say("interrupted before the drain")
 		return
 	}
-	if err := os.WriteFile(filepath.Join(folder, draining), nil, 0o644); err != nil {
+	if err := beginDraining(ctx, folder); err != nil {
 		say("telling /readyz that the pod drains: %v", err)
 	}
 	for _, path := range [...]string{
@@ -50,6 +50,21 @@ func Drain(ctx context.Context, d lifecycle.Drain, folder string, out io.Writer)
 	}
 	say("draining inbound connections for %s at most", d.DrainTime)
 	say("%s", untilQuiet(ctx, a, d.DrainTime))
+}
+
+// beginDraining says so to `run`, once that is not just changing Envoy's listeners:
+// those that take the place of others do not know that they drain.
+func beginDraining(ctx context.Context, folder string) error {
+	const longest = 5 * time.Second
+	for over := time.Now().Add(longest); ; {
+		unlock, err := lockFolder(folder)
+		if err == nil {
+			defer unlock()
+		}
+		if err == nil || time.Now().After(over) || !pause(ctx, firstPause) {
+			return os.WriteFile(filepath.Join(folder, draining), nil, 0o644)
+		}
+	}
 }
 
 // notServing says why there is nothing to drain; empty where there is.

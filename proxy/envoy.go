@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,7 +22,11 @@ type envoy struct {
 	mutex sync.Mutex
 	gone  bool // its number may be another process' by now
 	lines []string
-	read  chan struct{} // closed when all that it wrote has been read
+	// rejected counts the updates that Envoy refused, by its log, and why it did the last.
+	rejected    int
+	whyRejected string
+	rejecting   bool          // the next line may belong to it
+	read        chan struct{} // closed when all that it wrote has been read
 }
 
 // start starts Envoy. What it writes to standard error goes on to the container's,
@@ -105,14 +110,53 @@ func (e *envoy) keep(line string) {
 	if line == "" {
 		return
 	}
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	e.noteRejection(line)
 	if len(line) > longest {
 		line = line[:longest] + "..."
 	}
-	e.mutex.Lock()
-	defer e.mutex.Unlock()
 	if e.lines = append(e.lines, line); len(e.lines) > keptLines {
 		e.lines = e.lines[1:]
 	}
+}
+
+// longestRejection bounds what is kept of a sentence.
+const longestRejection = 1000
+
+// noteRejection looks for what Envoy says of an update that it did not take. What is
+// behind it up to the next line with a time belongs to it.
+func (e *envoy) noteRejection(line string) {
+	_, sentence, found := strings.Cut(line, "Filesystem config update rejected: ")
+	if !found {
+		_, sentence, found = strings.Cut(line, "Filesystem config update failure: ")
+	}
+	switch {
+	case found:
+		e.rejected, e.whyRejected, e.rejecting = e.rejected+1, plain(sentence), true
+	case strings.HasPrefix(line, "["):
+		e.rejecting = false
+	case e.rejecting && len(e.whyRejected) < longestRejection:
+		e.whyRejected += " " + plain(line)
+	}
+}
+
+// plain is what Envoy says without what protobuf puts in so that nobody parses it:
+// spaces, and a marker.
+func plain(said string) string {
+	words := slices.DeleteFunc(strings.Fields(said), func(w string) bool { return strings.HasPrefix(w, "goo.gle/debug") })
+	// The listeners of a trial stand for those that take connections: see bootstrap.NewTrial.
+	said = strings.ReplaceAll(strings.Join(words, " "), "trial_", "")
+	if len(said) > longestRejection {
+		said = strings.ToValidUTF8(said[:longestRejection], "") + "..."
+	}
+	return said
+}
+
+func (e *envoy) rejections() (count int, last string) {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	return e.rejected, e.whyRejected
 }
 
 // lastLines is the end of Envoy's log, to be put behind a sentence.

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pillion-mesh/pillion/lifecycle"
 )
 
 const (
@@ -95,18 +97,33 @@ func filter(from io.Reader, to io.Writer, most int) (cut bool, err error) {
 }
 
 func (s *status) ownMetrics(out io.Writer, cut bool, failed error) {
-	gauge := func(name, help, labels string, value float64) {
-		_, _ = fmt.Fprintf(out, "# HELP %s %s\n# TYPE %s gauge\n%s%s %g\n", name, help, name, name, labels, value)
+	metric := func(kind, name, help, labels string, value float64) {
+		_, _ = fmt.Fprintf(out, "# HELP %s %s\n# TYPE %s %s\n%s%s %g\n", name, help, name, kind, name, labels, value)
 	}
-	version := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s.sidecar.Version)
-	gauge("pillion_proxy_info", "Version of pillion-proxy, always 1.", `{version="`+version+`"}`, 1)
+	gauge := func(name, help, labels string, value float64) { metric("gauge", name, help, labels, value) }
+	gauge("pillion_proxy_info", "Version of pillion-proxy, always 1.", label("version", s.sidecar.Version), 1)
 	gauge("pillion_proxy_ready", "Whether Envoy serves: live, with its configuration and both listeners.", "", number(len(s.missing()) == 0))
 	gauge("pillion_proxy_draining", "Whether the pod drains.", "", number(s.draining()))
 	gauge("pillion_proxy_envoy_scrape_failed", "Whether Envoy did not give its metrics.", "", number(failed != nil))
 	gauge("pillion_proxy_envoy_metrics_cut", "Whether Envoy had more metrics than are passed on.", "", number(cut))
+	is := s.mesh.state()
+	running := "passthrough"
+	if is.status.Running != nil {
+		running = is.status.Running.Version
+	}
+	gauge("pillion_proxy_generation_info", "Version of the MeshService's generation that is in force, or passthrough; always 1.", label("version", running), 1)
+	gauge("pillion_proxy_generation_pending", "Whether another generation is on the way to be in force.", "", number(is.status.State == lifecycle.MeshApplying))
+	gauge("pillion_proxy_generation_wanted_rejected", "Whether the generation that is wanted was rejected, so that an earlier one is in force.", "", number(is.status.State == lifecycle.MeshRejected))
+	metric("counter", "pillion_proxy_generation_applied_total", "Generations that have come into force.", "", float64(is.applied))
+	metric("counter", "pillion_proxy_generation_rejected_total", "Generations that were rejected, by pillion-proxy or by Envoy.", "", float64(is.rejected))
 	if after := s.readyAfter.Load(); after > 0 {
 		gauge("pillion_proxy_start_seconds", "Time from the start of this container until Envoy served, in seconds.", "", time.Duration(after).Seconds())
 	}
+}
+
+// label is one with any value.
+func label(name, value string) string {
+	return "{" + name + `="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(value) + `"}`
 }
 
 func number(yes bool) float64 {

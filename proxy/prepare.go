@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,27 +36,28 @@ const draining = "draining"
 
 // prepare writes what Envoy reads, and takes away what an earlier container of the
 // same pod left.
-func (s *Sidecar) prepare() error {
+func (s *Sidecar) prepare() (bootstrap.Config, error) {
 	config := s.config()
 	var err error
 	if config.IPv4, config.IPv6, err = s.families(); err != nil {
-		return err
+		return config, err
 	}
 	config.MaxConnections = connectionsFor(s.raiseFileLimit())
 	if err := os.MkdirAll(filepath.Join(s.Folder, bootstrap.XDSFolder), 0o755); err != nil {
-		return fmt.Errorf("making the folder of Envoy's configuration: %w: the volume pillion-run must be writable for user %d", err, os.Getuid())
+		return config, fmt.Errorf("making the folder of Envoy's configuration: %w: the volume pillion-run must be writable for user %d", err, os.Getuid())
 	}
 	for _, left := range [...]string{bootstrap.AdminSocket, draining} {
 		if err := os.Remove(filepath.Join(s.Folder, left)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("removing what an earlier container left: %w", err)
+			return config, fmt.Errorf("removing what an earlier container left: %w", err)
 		}
 	}
+	config.Generation = s.resume()
 	for _, file := range bootstrap.New(config) {
 		if err := replace(filepath.Join(s.Folder, file.Name), file.Content); err != nil {
-			return err
+			return config, err
 		}
 	}
-	return nil
+	return config, nil
 }
 
 // replace writes a file whole or not at all.
@@ -145,6 +147,17 @@ func (s *Sidecar) arguments(path string) []string {
 		// Every client is told with its next response, not some of them.
 		"--drain-strategy", "immediate",
 		"--disable-hot-restart",
+	}
+	for _, more := range [...][]string{
+		// What Envoy says of an update that it rejects, see envoy.noteRejection.
+		{"--component-log-level", "config:warning"},
+		// A generation may come from a newer Pillion than this Envoy knows all fields of.
+		{"--reject-unknown-dynamic-fields"},
+	} {
+		given := func(a string) bool { name, _, _ := strings.Cut(a, "="); return name == more[0] }
+		if !slices.ContainsFunc(s.Run.ExtraArgs, given) {
+			arguments = append(arguments, more...)
+		}
 	}
 	return append(arguments, s.Run.ExtraArgs...)
 }

@@ -106,12 +106,21 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// TestArguments are Envoy's own, and the owner's behind them.
+// TestArguments are Envoy's own, and the owner's behind them: Envoy takes none twice.
 func TestArguments(t *testing.T) {
-	s := &Sidecar{Folder: "/pillion/run", Run: lifecycle.Run{Concurrency: 3, LogLevel: "debug", ExtraArgs: []string{"--x", "y z"}}}
-	const want = "/bin/envoy|--config-path|/pillion/run/bootstrap.json|--concurrency|3|--log-level|debug|--drain-time-s|1|--drain-strategy|immediate|--disable-hot-restart|--x|y z"
-	if got := strings.Join(s.arguments("/bin/envoy"), "|"); got != want {
-		t.Errorf("%s, want %s", got, want)
+	const first = "/bin/envoy|--config-path|/pillion/run/bootstrap.json|--concurrency|3|--log-level|debug|--drain-time-s|1|--drain-strategy|immediate|--disable-hot-restart"
+	for _, test := range []struct {
+		extra []string
+		want  string
+	}{
+		{[]string{"--x", "y z"}, first + "|--component-log-level|config:warning|--reject-unknown-dynamic-fields|--x|y z"},
+		{[]string{"--component-log-level", "http:debug"}, first + "|--reject-unknown-dynamic-fields|--component-log-level|http:debug"},
+		{[]string{"--component-log-level=http:debug", "--reject-unknown-dynamic-fields"}, first + "|--component-log-level=http:debug|--reject-unknown-dynamic-fields"},
+	} {
+		s := &Sidecar{Folder: "/pillion/run", Run: lifecycle.Run{Concurrency: 3, LogLevel: "debug", ExtraArgs: test.extra}}
+		if got := strings.Join(s.arguments("/bin/envoy"), "|"); got != test.want {
+			t.Errorf("%s, want %s", got, test.want)
+		}
 	}
 }
 

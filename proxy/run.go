@@ -27,8 +27,8 @@ import (
 type Sidecar struct {
 	// Run is the command line.
 	Run lifecycle.Run
-	// Folder is lifecycle.RunDir, but in tests.
-	Folder string
+	// Folder is lifecycle.RunDir and MeshFolder lifecycle.MeshDir, but in tests.
+	Folder, MeshFolder string
 	// EnvoyPath is the program; empty looks for it where Envoy's images have it.
 	EnvoyPath string
 	// PodName, PodNamespace and NodeName say whose Envoy it is. They may be empty.
@@ -79,7 +79,8 @@ func (s *Sidecar) supervise(signals <-chan os.Signal) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	if err := s.prepare(); err != nil {
+	config, err := s.prepare()
+	if err != nil {
 		return 1, err
 	}
 	listener, err := net.Listen("tcp", ":"+strconv.Itoa(int(s.Run.StatusPort)))
@@ -96,12 +97,14 @@ func (s *Sidecar) supervise(signals <-chan os.Signal) (int, error) {
 		return 1, err
 	}
 	quit := make(chan struct{}, 1)
-	status := newStatus(s, quit)
+	mesh := newApplier(s, config, envoy)
+	status := newStatus(s, mesh, quit)
 	server := status.serve(listener)
 	defer server.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go status.noteReady(ctx)
+	go mesh.run(ctx)
 
 	ended, asked := s.conduct(ctx, envoy, signals, quit)
 	return s.explain(envoy, ended, asked, oomKills() > kills)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,11 +14,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/pillion-mesh/pillion/lifecycle"
 )
 
 // status is what the status port says.
 type status struct {
 	sidecar *Sidecar
+	mesh    *applier
 	admin   *admin
 	quit    chan<- struct{}
 	started time.Time
@@ -44,8 +48,8 @@ const mostClients = 500
 // thread is asked that often at most.
 const freshFor = 25 * time.Millisecond
 
-func newStatus(s *Sidecar, quit chan<- struct{}) *status {
-	return &status{sidecar: s, admin: newAdmin(s.Folder), quit: quit, started: time.Now(), scrapes: make(chan struct{}, mostScrapes)}
+func newStatus(s *Sidecar, mesh *applier, quit chan<- struct{}) *status {
+	return &status{sidecar: s, mesh: mesh, admin: newAdmin(s.Folder), quit: quit, started: time.Now(), scrapes: make(chan struct{}, mostScrapes)}
 }
 
 func (s *status) serve(listener net.Listener) *http.Server {
@@ -53,9 +57,10 @@ func (s *status) serve(listener net.Listener) *http.Server {
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /metrics", s.metrics)
+	mux.HandleFunc("GET "+lifecycle.MeshStatusPath, s.meshStatus)
 	mux.HandleFunc("POST /quitquitquit", s.quitquitquit)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "The status port has GET /healthz, GET /readyz, GET /metrics and POST /quitquitquit.", http.StatusNotFound)
+		http.Error(w, "The status port has GET /healthz, GET /readyz, GET /status, GET /metrics and POST /quitquitquit.", http.StatusNotFound)
 	})
 	server := &http.Server{
 		Handler: mux, MaxHeaderBytes: 16 << 10,
@@ -109,6 +114,9 @@ func (s *status) healthz(w http.ResponseWriter, _ *http.Request) {
 // readyz says what keeps Envoy from serving.
 func (s *status) readyz(w http.ResponseWriter, _ *http.Request) {
 	missing := s.missing()
+	if len(missing) == 0 {
+		missing = s.mesh.unsettled()
+	}
 	if s.draining() {
 		missing = append(missing, "the pod is draining")
 	}
@@ -117,6 +125,14 @@ func (s *status) readyz(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	_, _ = fmt.Fprintln(w, "Envoy serves.")
+}
+
+// meshStatus is a lifecycle.MeshStatus.
+func (s *status) meshStatus(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(s.mesh.state().status)
 }
 
 func (s *status) draining() bool {

@@ -30,7 +30,9 @@ func statusOf(t *testing.T, s *Sidecar) (port *status, address string, quit <-ch
 		t.Fatal(err)
 	}
 	quitting := make(chan struct{}, 1)
-	port = newStatus(s, quitting)
+	mesh := newApplier(s, bootstrap.Config{}, nil)
+	mesh.settle()
+	port = newStatus(s, mesh, quitting)
 	server := port.serve(listener)
 	t.Cleanup(func() { _ = server.Close() })
 	return port, listener.Addr().String(), quitting
@@ -211,7 +213,7 @@ func TestQuit(t *testing.T) {
 		{false, "127.0.0.1:4", "127.0.0.1", 403},
 	} {
 		quit := make(chan struct{}, 1)
-		s := newStatus(&Sidecar{Run: lifecycle.Run{QuitWithApp: test.allowed}}, quit)
+		s := newStatus(&Sidecar{Run: lifecycle.Run{QuitWithApp: test.allowed}}, nil, quit)
 		request := httptest.NewRequest(http.MethodPost, "/quitquitquit", http.NoBody)
 		request.RemoteAddr = test.from
 		request = request.WithContext(context.WithValue(request.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.ParseIP(test.to), Port: 15020}))

@@ -39,6 +39,8 @@ func TestMain(m *testing.M) {
 type command struct {
 	Run                          lifecycle.Run
 	Folder, EnvoyPath, LastWords string
+	// MeshFolder is where generations are put; empty for a place that is not there.
+	MeshFolder, Namespace string
 	// MemoryGroup is the folder of a control group that it is to be in; empty for none.
 	MemoryGroup string
 }
@@ -55,7 +57,7 @@ func superviseInstead(encoded string) int {
 			return 99
 		}
 	}
-	s := &Sidecar{Run: of.Run, Folder: of.Folder, EnvoyPath: of.EnvoyPath, Version: "v1", Stdout: os.Stdout, Stderr: os.Stderr, LastWords: LastWords(of.LastWords)}
+	s := &Sidecar{Run: of.Run, Folder: of.Folder, MeshFolder: of.MeshFolder, PodNamespace: of.Namespace, EnvoyPath: of.EnvoyPath, Version: "v1", Stdout: os.Stdout, Stderr: os.Stderr, LastWords: LastWords(of.LastWords)}
 	return s.Supervise(Signals())
 }
 

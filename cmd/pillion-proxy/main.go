@@ -92,7 +92,7 @@ func wrong(command string, err error) int {
 
 func supervise(of lifecycle.Run) int {
 	sidecar := &proxy.Sidecar{
-		Run: of, Folder: lifecycle.RunDir,
+		Run: of, Folder: lifecycle.RunDir, MeshFolder: lifecycle.MeshDir,
 		PodName: os.Getenv("POD_NAME"), PodNamespace: os.Getenv("POD_NAMESPACE"), NodeName: os.Getenv("NODE_NAME"),
 		Version: version(), Stdout: os.Stdout, Stderr: os.Stderr, LastWords: terminationLog,
 	}
