@@ -9,6 +9,7 @@
 package injector
 
 import (
+	"cmp"
 	"time"
 
 	"gomodules.xyz/jsonpatch/v2"
@@ -36,7 +37,16 @@ type Namespace struct {
 	// Labels of the namespace; nil where they are not known, in which case the
 	// namespace's half of the opt-in is taken as given.
 	Labels map[string]string
+	// PodSecurity is the Pod Security level that the namespace enforces, where it is
+	// known though the Labels are not.
+	PodSecurity string
 }
+
+// podSecurityLabel names the level on a namespace.
+const podSecurityLabel = "pod-security.kubernetes.io/enforce"
+
+// podSecurity is the level that is enforced, as far as is known.
+func (n Namespace) podSecurity() string { return cmp.Or(n.Labels[podSecurityLabel], n.PodSecurity) }
 
 // Verdict is what happens with a pod.
 type Verdict string

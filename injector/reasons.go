@@ -106,7 +106,7 @@ var (
 	ReasonUDPPort = Reason{"PIL056", "UDPPort", KindWarning,
 		"UDP traffic does not go through the proxy.", "Nothing needs to be done if that is fine for the service."}
 	ReasonPodSecurity = Reason{"PIL057", "PodSecurity", KindWarning,
-		"The namespace's Pod Security level refuses NET_ADMIN, which pillion-init needs.", "Use a namespace with the privileged level for meshed pods."}
+		"The namespace's Pod Security level refuses NET_ADMIN and NET_RAW, which pillion-init needs; the level restricted also that it is root.", "Use a namespace with the privileged level for meshed pods."}
 	ReasonResourcesAdjusted = Reason{"PIL058", "ResourcesAdjusted", KindWarning,
 		"A request was above its limit; the value that the owner did not set was moved.", "Set both."}
 	ReasonClassicJob = Reason{"PIL059", "ClassicJob", KindWarning,

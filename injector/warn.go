@@ -58,8 +58,8 @@ func (i *Injector) podWarnings(v *view, req *Request, s *Sidecar) []Warning {
 			}
 		}
 	}
-	if level := refusingLevel(req.Namespace.Labels); level != "" {
-		add(ReasonPodSecurity, "namespace %s enforces Pod Security level %s, which refuses pillion-init's NET_ADMIN; it needs the level privileged", req.Namespace.Name, level)
+	if level := req.Namespace.podSecurity(); refusedBy(level) != "" {
+		add(ReasonPodSecurity, "namespace %s enforces Pod Security level %s, which refuses the pod for pillion-init's %s; it needs the level privileged", req.Namespace.Name, level, refusedBy(level))
 	}
 	for _, direction := range [...]struct {
 		name  string
@@ -86,11 +86,14 @@ func ownedBy(owner string) string {
 	return "; its owner is " + owner
 }
 
-// refusingLevel is the namespace's Pod Security level if pillion-init cannot pass it.
-func refusingLevel(namespaceLabels map[string]string) string {
-	level := namespaceLabels["pod-security.kubernetes.io/enforce"]
-	if level == "baseline" || level == "restricted" {
-		return level
+// refusedBy is what a Pod Security level refuses of pillion-init, the one container of
+// ours that is not restricted; empty where it refuses nothing.
+func refusedBy(level string) string {
+	switch level {
+	case "baseline":
+		return "capabilities NET_ADMIN and NET_RAW"
+	case "restricted":
+		return "capabilities NET_ADMIN and NET_RAW and its user root (runAsNonRoot: false, runAsUser: 0)"
 	}
 	return ""
 }

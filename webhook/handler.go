@@ -83,7 +83,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/mutate":
 		h.serve(w, r, h.decideOnPod)
 	case "/validate-workload":
-		h.serve(w, r, h.decideOnWorkload)
+		h.serve(w, r, h.decideOnWorkload(""))
+	case "/validate-workload/baseline":
+		h.serve(w, r, h.decideOnWorkload("baseline"))
+	case "/validate-workload/restricted":
+		h.serve(w, r, h.decideOnWorkload("restricted"))
 	default:
 		http.NotFound(w, r)
 	}

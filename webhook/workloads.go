@@ -69,30 +69,34 @@ type workloadVerdict struct {
 	warnings []injector.Warning
 }
 
-// decideOnWorkload is the way of POST /validate-workload.
-func (h *Handler) decideOnWorkload(a *answer, body []byte) {
-	request, object, err := decodeWorkloadReview(body)
-	if err != nil {
-		a.failure = badReview(http.StatusBadRequest, err)
-		return
-	}
-	a.request = request
-	verdict := &workloadVerdict{kind: otherKind}
-	a.verdict = verdict
-	if !request.isWorkloadChange() {
-		return
-	}
-	verdict.kind, request.generateName = request.Kind.Kind, object.Metadata.GenerateName
-	current, f := h.configured()
-	if f != nil {
-		a.failure = f
-		return
-	}
-	if path, template := object.template(verdict.kind); template != nil {
-		verdict.warnings = current.review(&injector.Workload{
-			Kind: verdict.kind, Name: request.shownName(), Labels: object.Metadata.Labels, Annotations: object.Metadata.Annotations,
-			Path: path, Template: template, Namespace: injector.Namespace{Name: request.Namespace}, Now: time.Now(),
-		})
+// decideOnWorkload is the way of POST /validate-workload, and of the paths below it. A
+// review carries no labels of a namespace; kube-apiserver's selectors see them, and
+// choose the path by the Pod Security level that the namespace enforces.
+func (h *Handler) decideOnWorkload(podSecurity string) decide {
+	return func(a *answer, body []byte) {
+		request, object, err := decodeWorkloadReview(body)
+		if err != nil {
+			a.failure = badReview(http.StatusBadRequest, err)
+			return
+		}
+		a.request = request
+		verdict := &workloadVerdict{kind: otherKind}
+		a.verdict = verdict
+		if !request.isWorkloadChange() {
+			return
+		}
+		verdict.kind, request.generateName = request.Kind.Kind, object.Metadata.GenerateName
+		current, f := h.configured()
+		if f != nil {
+			a.failure = f
+			return
+		}
+		if path, template := object.template(verdict.kind); template != nil {
+			verdict.warnings = current.review(&injector.Workload{
+				Kind: verdict.kind, Name: request.shownName(), Labels: object.Metadata.Labels, Annotations: object.Metadata.Annotations,
+				Path: path, Template: template, Namespace: injector.Namespace{Name: request.Namespace, PodSecurity: podSecurity}, Now: time.Now(),
+			})
+		}
 	}
 }
 

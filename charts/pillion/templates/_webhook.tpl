@@ -136,3 +136,57 @@ start while no webhook answers.
     && !(has(object.spec.nodeSelector) && 'kubernetes.io/os' in object.spec.nodeSelector
     && object.spec.nodeSelector['kubernetes.io/os'] == 'windows')
 {{- end }}
+
+{{/*
+What the entries about workloads have in common. The operator and the levels are of
+the label that names the namespace's Pod Security level, and make them disjoint.
+*/}}
+{{- define "pillion.workloadEntry" -}}
+failurePolicy: Ignore
+clientConfig:
+  service:
+    name: {{ include "pillion.webhook.name" .root }}
+    namespace: {{ .root.Release.Namespace }}
+    port: {{ .root.Values.webhook.service.port }}
+    path: {{ .path }}
+admissionReviewVersions: [v1]
+sideEffects: None
+timeoutSeconds: 2
+matchPolicy: Equivalent
+rules:
+  - operations: [CREATE, UPDATE]
+    apiGroups: [apps]
+    apiVersions: [v1]
+    resources: [deployments, statefulsets, daemonsets, replicasets]
+    scope: Namespaced
+  - operations: [CREATE, UPDATE]
+    apiGroups: [batch]
+    apiVersions: [v1]
+    resources: [jobs, cronjobs]
+    scope: Namespaced
+namespaceSelector:
+  matchExpressions:
+    {{- include "pillion.meshedNamespaces" .root | nindent 4 }}
+    - key: pod-security.kubernetes.io/enforce
+      operator: {{ .operator }}
+      values: [{{ join ", " .levels }}]
+# No objectSelector: what has no label may lack it by mistake.
+matchConditions:
+  # Nobody reads what a controller is told, as about the ReplicaSets of a
+  # Deployment; whoever wrote the Deployment was told already.
+  - name: not-made-by-a-controller
+    expression: >-
+      !(has(object.metadata.ownerReferences)
+      && object.metadata.ownerReferences.exists(o, has(o.controller) && o.controller))
+  # Not for another number of replicas, which autoscalers change all day.
+  - name: changes-what-is-looked-at
+    expression: >-
+      request.operation == 'CREATE'
+      || (has(object.metadata.labels) ? object.metadata.labels : {})
+      != (has(oldObject.metadata.labels) ? oldObject.metadata.labels : {})
+      || (has(object.metadata.annotations) ? object.metadata.annotations : {})
+      != (has(oldObject.metadata.annotations) ? oldObject.metadata.annotations : {})
+      || (has(object.spec.template) ? object.spec.template : object.spec.jobTemplate.spec.template)
+      != (has(oldObject.spec.template) ? oldObject.spec.template : oldObject.spec.jobTemplate.spec.template)
+  {{- include "pillion.matchConditions" .root | nindent 2 }}
+{{- end }}
