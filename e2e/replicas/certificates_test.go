@@ -22,6 +22,7 @@ import (
 
 	"github.com/pillion-mesh/pillion/controller"
 	"github.com/pillion-mesh/pillion/controller/certificates"
+	"github.com/pillion-mesh/pillion/e2e/admissions"
 	"github.com/pillion-mesh/pillion/e2e/release"
 )
 
@@ -74,12 +75,12 @@ func TestRotationUnderLoad(t *testing.T) {
 	c := s.startController(t, "--certificate-lifetime=20s", "--ca-lifetime=40s", "--settle=1s")
 	s.waitReady(t, 3)
 	s.waitCalled(t)
-	l := &load{client: s.client, namespaces: []string{s.ignore, s.strict}, perSecond: 20}
-	stop := l.start(t)
+	l := &admissions.Load{Client: s.client, Namespaces: []string{s.ignore, s.strict}, PerSecond: 20}
+	stop := l.Start(t)
 	// CAs are made every 27 s, and until one is gone it takes 40.
 	sleep(t.Context(), 45*time.Second)
 	stop()
-	l.check(t, 500)
+	l.Check(t, 500)
 	issued := func(kind, reason string) float64 {
 		return metric(t, c.StatusURL, fmt.Sprintf("pillion_controller_certificates_issued_total{certificate=%q,reason=%q}", kind, reason))
 	}
@@ -103,8 +104,8 @@ func TestSecretIsDamaged(t *testing.T) {
 	c := s.startController(t)
 	s.waitReady(t, 2)
 	s.waitCalled(t)
-	l := &load{client: s.client, namespaces: []string{s.ignore, s.strict}, perSecond: 20}
-	stop := l.start(t)
+	l := &admissions.Load{Client: s.client, Namespaces: []string{s.ignore, s.strict}, PerSecond: 20}
+	stop := l.Start(t)
 	damages := []struct {
 		name   string
 		damage func(data map[string][]byte)
@@ -135,7 +136,7 @@ func TestSecretIsDamaged(t *testing.T) {
 	})
 	sleep(t.Context(), 3*time.Second) // until both replicas have it
 	stop()
-	l.check(t, 200)
+	l.Check(t, 200)
 	t.Run("it is said", func(t *testing.T) {
 		var said corev1.EventList
 		if err := s.client.List(t.Context(), &said, client.InNamespace(ownNamespace)); err != nil {

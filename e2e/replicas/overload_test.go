@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/pillion-mesh/pillion/controller/certificates"
+	"github.com/pillion-mesh/pillion/e2e/admissions"
 )
 
 // throttle gives a process that much of one core.
@@ -66,7 +67,7 @@ func (s *system) newCaller(t *testing.T, address string, timeout time.Duration) 
 	t.Helper()
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(s.secret(t).Data[certificates.CABundleKey])
-	pod, err := json.Marshal(appPod(s.ignore, "asked"))
+	pod, err := json.Marshal(admissions.Pod(s.ignore, "asked"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pillion-mesh/pillion/e2e/admissions"
 )
 
 // roll replaces every replica as a Deployment with maxSurge 1 and maxUnavailable 0
@@ -40,13 +42,13 @@ func TestRollingUpdate(t *testing.T) {
 	}
 	s.waitReady(t, 3)
 	s.waitCalled(t)
-	l := &load{client: s.client, namespaces: []string{s.ignore, s.strict}, perSecond: perSecond}
-	stop := l.start(t)
+	l := &admissions.Load{Client: s.client, Namespaces: []string{s.ignore, s.strict}, PerSecond: perSecond}
+	stop := l.Start(t)
 	for range rolls {
 		s.roll(t)
 	}
 	stop()
-	l.check(t, rolls*perSecond)
+	l.Check(t, rolls*perSecond)
 }
 
 // answered is how many pods the replica has decided on.
@@ -65,14 +67,14 @@ func TestWithoutDelay(t *testing.T) {
 	}
 	s.waitReady(t, 2)
 	s.waitCalled(t)
-	l := &load{client: s.client, namespaces: []string{s.ignore, s.strict}, perSecond: 100}
-	stop := l.start(t)
+	l := &admissions.Load{Client: s.client, Namespaces: []string{s.ignore, s.strict}, PerSecond: 100}
+	stop := l.Start(t)
 	// One roll may be lucky, twenty are not.
-	for n := 0; n < 20 && len(l.lost()) == 0; n++ {
+	for n := 0; n < 20 && len(l.Lost()) == 0; n++ {
 		s.roll(t)
 	}
 	stop()
-	if lost := len(l.lost()); lost == 0 {
+	if lost := len(l.Lost()); lost == 0 {
 		t.Error("no pod was lost: the balancer does not show what it is for")
 	}
 }
@@ -89,8 +91,8 @@ func TestReplicaHangs(t *testing.T) {
 	}
 	s.waitReady(t, 3)
 	s.waitCalled(t)
-	l := &load{client: s.client, namespaces: []string{s.ignore, s.strict}, perSecond: 30}
-	stop := l.start(t)
+	l := &admissions.Load{Client: s.client, Namespaces: []string{s.ignore, s.strict}, PerSecond: 30}
+	stop := l.Start(t)
 	sleep(t.Context(), time.Second)
 	// A connection stays with its replica, so that not all have work.
 	hung := slices.MaxFunc(s.replicas, func(a, b *replica) int { return cmp.Compare(a.answered(t), b.answered(t)) })
@@ -105,17 +107,17 @@ func TestReplicaHangs(t *testing.T) {
 	stop()
 
 	missed, refused := 0, 0
-	for _, c := range l.lost() {
+	for _, c := range l.Lost() {
 		switch {
-		case c.at.After(out):
+		case c.At.After(out):
 			// One connection that was opened before may still lead there.
-			t.Logf("lost after the replica was out of the Service: %v", c.err)
-		case c.err == nil && c.namespace == s.strict:
+			t.Logf("lost after the replica was out of the Service: %v", c.Err)
+		case c.Err == nil && c.Namespace == s.strict:
 			t.Errorf("a pod without a sidecar in a strict namespace")
-		case c.err != nil && (c.namespace != s.strict || !strings.Contains(c.err.Error(), "strict.inject.pillion.dev")):
-			t.Errorf("a pod in %s: %v", c.namespace, c.err)
+		case c.Err != nil && (c.Namespace != s.strict || !strings.Contains(c.Err.Error(), "strict.inject.pillion.dev")):
+			t.Errorf("a pod in %s: %v", c.Namespace, c.Err)
 		}
-		if c.err == nil {
+		if c.Err == nil {
 			missed++
 		} else {
 			refused++
@@ -124,13 +126,13 @@ func TestReplicaHangs(t *testing.T) {
 	if missed+refused == 0 {
 		t.Errorf("the replica was not missed")
 	}
-	if most := len(l.all) / 2; missed+refused > most {
-		t.Errorf("%d of %d pods were lost to one of three replicas", missed+refused, len(l.all))
+	if most := len(l.All()) / 2; missed+refused > most {
+		t.Errorf("%d of %d pods were lost to one of three replicas", missed+refused, len(l.All()))
 	}
-	t.Logf("%d pods, %d missed, %d refused, slowest %s", len(l.all), missed, refused, l.percentile(100))
-	for _, c := range l.all {
-		if c.took > timeout+patience {
-			t.Errorf("a creation took %s", c.took)
+	t.Logf("%d pods, %d missed, %d refused, slowest %s", len(l.All()), missed, refused, l.Percentile(100))
+	for _, c := range l.All() {
+		if c.Took > timeout+patience {
+			t.Errorf("a creation took %s", c.Took)
 		}
 	}
 }
@@ -143,8 +145,8 @@ func TestScaleUp(t *testing.T) {
 	s.addReplica(t, 200*time.Millisecond)
 	s.waitReady(t, 1)
 	s.waitCalled(t)
-	l := &load{client: s.client, namespaces: []string{s.ignore, s.strict}, perSecond: 50}
-	stop := l.start(t)
+	l := &admissions.Load{Client: s.client, Namespaces: []string{s.ignore, s.strict}, PerSecond: 50}
+	stop := l.Start(t)
 	sleep(t.Context(), time.Second)
 	for range 2 {
 		s.addReplica(t, 200*time.Millisecond)
@@ -159,5 +161,5 @@ func TestScaleUp(t *testing.T) {
 		return true
 	})
 	stop()
-	l.check(t, 50)
+	l.Check(t, 50)
 }

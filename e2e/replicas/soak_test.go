@@ -2,20 +2,12 @@ package replicas
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
-	"k8s.io/client-go/rest"
+	"github.com/pillion-mesh/pillion/e2e/admissions"
 )
 
 // soakTime is how long the longest of the long forms goes on, as `make soak` says; 0
@@ -52,16 +44,16 @@ func TestSoak(t *testing.T) {
 	}
 	eventuallyWithin(t, 2*time.Minute, "replicas are ready", func() bool { return s.balancer.ready() == 3 })
 	s.waitCalled(t)
-	before := admissionTimes(t)
-	l := &load{client: s.client, namespaces: []string{s.ignore, s.strict}, perSecond: perSecond}
-	stop := l.start(t)
+	before := admissions.TimesOf(t, world.plane.Config)
+	l := &admissions.Load{Client: s.client, Namespaces: []string{s.ignore, s.strict}, PerSecond: perSecond}
+	stop := l.Start(t)
 	samples := s.sample(t, lasts)
 	stop()
-	l.check(t, int(lasts.Seconds())*perSecond/2)
+	l.Check(t, int(lasts.Seconds())*perSecond/2)
 	for _, name := range []string{"inject.pillion.dev", "strict.inject.pillion.dev"} {
-		took := difference(admissionTimes(t)[name], before[name])
-		t.Logf("%s, by kube-apiserver's own metrics: %d calls, p50 %s, p99 %s", name, took.count, took.quantile(0.5), took.quantile(0.99))
-		if took.count == 0 {
+		took := admissions.TimesOf(t, world.plane.Config)[name].Since(before[name])
+		t.Logf("%s, by kube-apiserver's own metrics: %d calls, p50 %s, p99 %s", name, took.Count, took.Quantile(0.5), took.Quantile(0.99))
+		if took.Count == 0 {
 			t.Errorf("kube-apiserver counted no call of %s", name)
 		}
 	}
@@ -100,92 +92,6 @@ func (s *samples) checkFlat(t *testing.T, replica int) {
 			t.Errorf("replica %d: up to %d %s in the last third, %d in the one before", replica, last, name, middle)
 		}
 	}
-}
-
-// times is a histogram of kube-apiserver's.
-type times struct {
-	count   uint64
-	buckets []bucket
-}
-
-type bucket struct {
-	upTo  float64 // seconds
-	count uint64  // of all up to there
-}
-
-// admissionTimes are how long kube-apiserver waited for each of our webhooks.
-func admissionTimes(t *testing.T) map[string]times {
-	t.Helper()
-	caller, err := rest.HTTPClientFor(world.plane.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at, _, err := rest.DefaultServerUrlFor(world.plane.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at.JoinPath("metrics").String(), http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := caller.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(strings.NewReader(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := map[string]times{}
-	for _, m := range families["apiserver_admission_webhook_admission_duration_seconds"].GetMetric() {
-		labels := labelsOf(m)
-		if labels["rejected"] != "false" || labels["operation"] != "CREATE" {
-			continue
-		}
-		of := times{count: m.GetHistogram().GetSampleCount()}
-		for _, b := range m.GetHistogram().GetBucket() {
-			of.buckets = append(of.buckets, bucket{b.GetUpperBound(), b.GetCumulativeCount()})
-		}
-		found[labels["name"]] = of
-	}
-	return found
-}
-
-func labelsOf(m *dto.Metric) map[string]string {
-	labels := map[string]string{}
-	for _, pair := range m.GetLabel() {
-		labels[pair.GetName()] = pair.GetValue()
-	}
-	return labels
-}
-
-// difference is what was counted between two readings.
-func difference(after, before times) times {
-	result := times{count: after.count - before.count, buckets: slices.Clone(after.buckets)}
-	for n := range result.buckets {
-		if n < len(before.buckets) {
-			result.buckets[n].count -= before.buckets[n].count
-		}
-	}
-	return result
-}
-
-// quantile says between which bounds it is: the buckets are far apart.
-func (t times) quantile(q float64) string {
-	lower := 0.0
-	for _, b := range t.buckets {
-		if float64(b.count) >= q*float64(t.count) {
-			return fmt.Sprintf("%s to %s s", strconv.FormatFloat(lower, 'g', -1, 64), strconv.FormatFloat(b.upTo, 'g', -1, 64))
-		}
-		lower = b.upTo
-	}
-	return "beyond all buckets"
 }
 
 func eventuallyWithin(t *testing.T, d time.Duration, what string, is func() bool) {

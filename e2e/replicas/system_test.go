@@ -16,12 +16,12 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/pillion-mesh/pillion/e2e/admissions"
 	"github.com/pillion-mesh/pillion/e2e/release"
 )
 
 const (
 	ownNamespace = "pillion-system"
-	optInLabel   = "service-mesh-enabled"
 	strictLabel  = "pillion.dev/strict"
 	// patience is how long something may take that takes a second.
 	patience = 30 * time.Second
@@ -65,8 +65,8 @@ func newSystem(t *testing.T, values map[string]any) *system {
 	}
 	t.Cleanup(func() { s.uninstall(t) })
 	s.balancer = newBalancer(t, net.JoinHostPort("localhost", strconv.Itoa(port)))
-	s.ignore = s.newNamespace(t, map[string]string{optInLabel: "true"})
-	s.strict = s.newNamespace(t, map[string]string{optInLabel: "true", strictLabel: "true"})
+	s.ignore = s.newNamespace(t, map[string]string{admissions.OptIn: "true"})
+	s.strict = s.newNamespace(t, map[string]string{admissions.OptIn: "true", strictLabel: "true"})
 	return s
 }
 
@@ -123,10 +123,10 @@ func (s *system) waitReady(t *testing.T, replicas int) {
 func (s *system) waitCalled(t *testing.T) {
 	t.Helper()
 	eventually(t, "kube-apiserver calls the webhook", func() bool {
-		l := &load{client: s.client}
-		l.create(t.Context(), s.ignore, 0)
-		l.create(t.Context(), s.strict, 0)
-		return len(l.lost()) == 0
+		l := &admissions.Load{Client: s.client}
+		l.Create(t.Context(), s.ignore, 0)
+		l.Create(t.Context(), s.strict, 0)
+		return len(l.Lost()) == 0
 	})
 }
 
