@@ -64,7 +64,13 @@ func add(w *tar.Writer, root, path string, entry fs.DirEntry) error {
 	if err != nil {
 		return err
 	}
-	header, err := tar.FileInfoHeader(info, "")
+	target := ""
+	if info.Mode()&fs.ModeSymlink != 0 {
+		if target, err = os.Readlink(path); err != nil {
+			return err
+		}
+	}
+	header, err := tar.FileInfoHeader(info, target)
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,12 @@
 // Images makes Pillion's container images of its programs, without Docker:
 //
-//	images -version VERSION -programs FOLDER -o FOLDER [-push REGISTRY/REPOSITORY]
+//	images -version VERSION -programs FOLDER -o FOLDER [-iptables FOLDER] [-push REGISTRY/REPOSITORY]
 //
-// FOLDER of the programs has one folder for each architecture, as amd64 and arm64.
-// Each image becomes an archive NAME-ARCHITECTURE.tar, as `docker load` and
-// `ctr images import` take it, under the name that the chart uses. With -push each is
+// FOLDER of the programs has one folder for each architecture, as amd64 and arm64, with
+// what hack/sbom wrote of each program; that of iptables, as hack/iptables/fetch leaves it,
+// as well. Each image becomes an archive NAME-ARCHITECTURE.tar, as `docker load` and
+// `ctr images import` take it, under the name that the chart uses, and beside it what it
+// is made of, NAME-ARCHITECTURE.cdx.json. With -push each is
 // pushed as REGISTRY/REPOSITORY/NAME:VERSION, one index for all architectures, with the
 // credentials of the Docker configuration. The same programs give the same digests.
 package main
@@ -34,15 +36,29 @@ type content struct {
 	// programs in its root; the first is the one that it runs.
 	programs []string
 	user     string
+	// base is a folder whose folder for the architecture has more files.
+	base string
 }
 
-func contents() []content {
-	return []content{
-		{"pillion-webhook", []string{"pillion-webhook"}, "65532:65532"},
-		{"pillion-controller", []string{"pillion-controller"}, "65532:65532"},
-		// It sets up the kernel's rules, and carries what runs beside Envoy.
-		{"pillion-init", []string{"pillion-init", "pillion-proxy"}, "0:0"},
+// demoApp is the server and client of the demo's pods, which is made only by its name.
+const demoApp = "pillion-demo-app"
+
+// contents of all images. Without a folder of iptables there is none with it.
+func contents(iptables string) []content {
+	// It sets up the kernel's rules, and carries what runs beside Envoy.
+	inPods := content{name: "pillion-init", programs: []string{"pillion-init", "pillion-proxy"}, user: "0:0"}
+	all := []content{
+		{name: "pillion-webhook", programs: []string{"pillion-webhook"}, user: "65532:65532"},
+		{name: "pillion-controller", programs: []string{"pillion-controller"}, user: "65532:65532"},
+		inPods,
 	}
+	all = append(all, content{name: demoApp, programs: []string{"app"}, user: "65532:65532"})
+	if iptables != "" {
+		// For kernels without nf_tables.
+		inPods.name, inPods.base = inPods.name+"-iptables", iptables
+		all = append(all, inPods)
+	}
+	return all
 }
 
 func main() {
@@ -50,6 +66,8 @@ func main() {
 	flag.StringVar(&m.version, "version", "", "`tag` of the images")
 	flag.StringVar(&m.programs, "programs", "", "`folder` with a folder of programs for each architecture")
 	flag.StringVar(&m.output, "o", "", "`folder` for the archives")
+	flag.StringVar(&m.iptables, "iptables", "", "`folder` with a folder of iptables for each architecture; without it there is no image pillion-init-iptables")
+	flag.StringVar(&m.only, "only", "", "`name` of the one image to make")
 	flag.StringVar(&m.push, "push", "", "`registry/repository` to push to as well")
 	flag.Parse()
 	if err := m.all(); err != nil {
@@ -60,6 +78,7 @@ func main() {
 
 type maker struct {
 	version, programs, output, push string
+	iptables, only                  string
 	out                             io.Writer
 }
 
@@ -71,7 +90,10 @@ func (m *maker) all() error {
 	if err := os.MkdirAll(m.output, 0o755); err != nil {
 		return fmt.Errorf("making the folder for the archives: %w", err)
 	}
-	for _, c := range contents() {
+	for _, c := range contents(m.iptables) {
+		if m.only != "" && c.name != m.only || m.only == "" && c.name == demoApp {
+			continue
+		}
 		index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 		for _, folder := range folders {
 			architecture := folder.Name()
@@ -100,6 +122,11 @@ func (m *maker) one(c content, architecture string) (v1.Image, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(root)
+	if c.base != "" {
+		if err := os.CopyFS(root, os.DirFS(filepath.Join(c.base, architecture))); err != nil {
+			return nil, fmt.Errorf("copying its files: %w", err)
+		}
+	}
 	for _, program := range c.programs {
 		file, err := os.ReadFile(filepath.Join(m.programs, architecture, program))
 		if err != nil {
@@ -109,7 +136,12 @@ func (m *maker) one(c content, architecture string) (v1.Image, error) {
 			return nil, err
 		}
 	}
+	var environment []string
+	if c.base != "" {
+		environment = []string{"PATH=/usr/sbin"}
+	}
 	packed, err := image.Of(root, architecture, v1.Config{
+		Env:  environment,
 		User: c.user, Entrypoint: []string{"/" + c.programs[0]}, WorkingDir: "/",
 		Labels: map[string]string{
 			"org.opencontainers.image.title": c.name, "org.opencontainers.image.version": m.version,
@@ -130,6 +162,9 @@ func (m *maker) one(c content, architecture string) (v1.Image, error) {
 	}
 	digest, err := packed.Digest()
 	if err != nil {
+		return nil, err
+	}
+	if err := m.describe(c, architecture, digest.String()); err != nil {
 		return nil, err
 	}
 	_, err = fmt.Fprintf(m.out, "%s  %s\n", digest, archive)
