@@ -1,9 +1,13 @@
 // App is the program in the pods of tests on a real node.
 //
 //	app serve                    HTTP/1.1 and HTTP/2 without TLS on :8080, gRPC on :9000
-//	app get [-tries N] URL       until the answer is 200, half a second apart; prints it
+//	app get [-tries N] [-quit URL] URL
+//	                             until the answer is 200, half a second apart; prints it, and
+//	                             then sends a POST to the other URL
 //	app load [-rate N] [-for D] HOST
 //	                             calls a serving app in all ways; prints what failed as JSON
+//	app damage -certificates FOLDER
+//	                             a mutating webhook on :8443 that harms what others injected
 //	app sleep DURATION
 //	app pause                    holds a pod's namespaces, and reaps what lost its parent
 package main
@@ -39,11 +43,13 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("usage: app serve|get|load|sleep|pause")
+		return errors.New("usage: app serve|get|load|damage|sleep|pause")
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	tries := flags.Int("tries", 1, "")
+	quit := flags.String("quit", "", "")
 	rate := flags.Int("rate", 200, "requests a second")
+	certificates := flags.String("certificates", "", "folder with tls.crt and tls.key")
 	duration := flags.Duration("for", 10*time.Second, "")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
@@ -52,11 +58,13 @@ func run(ctx context.Context, args []string) error {
 	case "serve":
 		return serve(ctx)
 	case "get":
-		return get(ctx, flags.Arg(0), *tries)
+		return get(ctx, flags.Arg(0), *tries, *quit)
 	case "load":
 		ctx, cancel := context.WithTimeout(ctx, *duration)
 		defer cancel()
 		return json.NewEncoder(os.Stdout).Encode(load(ctx, flags.Arg(0), *rate))
+	case "damage":
+		return damage(ctx, *certificates)
 	case "sleep":
 		d, err := time.ParseDuration(flags.Arg(0))
 		if err != nil {
@@ -99,6 +107,7 @@ func serve(ctx context.Context) error {
 	failed := make(chan error, 2)
 	go func() { failed <- rpc.Serve(listener) }()
 	go func() { failed <- server.ListenAndServe() }()
+	fmt.Println("app: serving")
 	select {
 	case err := <-failed:
 		return err
@@ -123,10 +132,13 @@ func stream(w http.ResponseWriter) {
 	}
 }
 
-func get(ctx context.Context, url string, tries int) error {
+func get(ctx context.Context, url string, tries int, quit string) error {
 	client := &http.Client{Timeout: 5 * time.Second}
 	for try := 1; ; try++ {
-		err := show(ctx, client, url)
+		err := show(ctx, client, http.MethodGet, url)
+		if err == nil && quit != "" {
+			return show(ctx, client, http.MethodPost, quit)
+		}
 		if err == nil || try >= tries || ctx.Err() != nil {
 			return err
 		}
@@ -134,8 +146,8 @@ func get(ctx context.Context, url string, tries int) error {
 	}
 }
 
-func show(ctx context.Context, client *http.Client, url string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+func show(ctx context.Context, client *http.Client, method, url string) error {
+	request, err := http.NewRequestWithContext(ctx, method, url, http.NoBody)
 	if err != nil {
 		return err
 	}
