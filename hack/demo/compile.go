@@ -13,9 +13,11 @@ import (
 	"github.com/pillion-mesh/pillion/hack/demo/screen"
 )
 
-// compileScript builds what part 2 needs. It is nice: a person is reading part 1,
-// whose programs run beside it.
-const compileScript = `
+// compilePart2 builds what part 2 needs; compileNode what part 3 needs on a node of its
+// own, and compileImages what it needs on a cluster of the user's. They are nice: a
+// person is reading the part before, whose programs run beside them.
+const (
+	compilePart2 = `
 set -eu
 hack/cluster/build helm control-plane
 echo "building the webhook"
@@ -23,6 +25,18 @@ make bin/pillion-webhook
 echo "building the client of the API server"
 go build -o bin/demo-live ./hack/demo/live
 `
+	compileNode = `
+set -eu
+hack/packages e2e
+hack/cluster/build node helm control-plane
+hack/envoy/fetch
+` + compileImages
+	compileImages = `
+echo "making the images"
+make demo-images
+go build -o bin/demo-node ./hack/demo/node
+`
+)
 
 // compilation runs in the background until it is shown or stopped.
 type compilation struct {
@@ -32,10 +46,10 @@ type compilation struct {
 }
 
 // compile starts the compilation.
-func compile(ctx context.Context) *compilation {
+func compile(ctx context.Context, script string) *compilation {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &compilation{cancel: cancel, done: make(chan error, 1)}
-	command := exec.CommandContext(ctx, "nice", "-n", "10", "bash", "-c", compileScript)
+	command := exec.CommandContext(ctx, "nice", "-n", "10", "bash", "-c", script)
 	command.Stdout, command.Stderr = &c.output, &c.output
 	// A group of its own, so that the compilers end with it.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -49,7 +63,7 @@ func (c *compilation) show(out *screen.Screen, what string) error {
 	defer c.cancel()
 	return out.Wait(what, c.output.last, func() error {
 		if err := <-c.done; err != nil {
-			return fmt.Errorf("compiling what part 2 needs: %w\n%s", err, c.output.all())
+			return fmt.Errorf("building what comes next: %w\n%s", err, c.output.all())
 		}
 		return nil
 	})
