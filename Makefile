@@ -15,6 +15,9 @@ PROGRAMS ?= ./cmd/...
 BIN      ?= bin
 # What `make images` makes images for.
 ARCHITECTURES ?= amd64 arm64
+# More images than the chart needs: iptables is pillion-init for kernels without nf_tables,
+# made of Debian packages. `make images VARIANTS=` leaves it out.
+VARIANTS ?= iptables
 # How long `make fuzz` spends on each fuzzer.
 FUZZTIME ?= 30s
 # How long the longest test of `make soak` goes on.
@@ -33,10 +36,22 @@ RACE     := -skip '^TestSixHundredConnectionsAtOnce$$' ./injector/... ./webhook/
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# A KUBECONFIG of the environment is not used: nobody's cluster is to be touched by surprise.
 .PHONY: demo
-demo: ## show an injection, offline within a minute and then by a real kube-apiserver
+demo: ## show an injection: offline, by a real kube-apiserver, and as root on a node; or KUBECONFIG=FILE [PUSH=...]
 	@hack/packages demo
-	@go build -o bin/demo ./hack/demo && exec bin/demo
+	@go build -o bin/demo ./hack/demo && exec bin/demo -tag "$(VERSION)" \
+	  -kubeconfig "$(if $(filter command,$(firstword $(origin KUBECONFIG))),$(KUBECONFIG))" -push "$(PUSH)"
+
+# For a node of our own the machine's architecture is enough.
+.PHONY: demo-images
+demo-images: # the images of the demo's third part
+	@$(MAKE) images VARIANTS= ARCHITECTURES="$(if $(PUSH),$(ARCHITECTURES),$$(go env GOARCH))"
+	@for arch in $(if $(PUSH),$(ARCHITECTURES),$$(go env GOARCH)); do \
+	  GOARCH=$$arch $(MAKE) build PROGRAMS=./hack/cluster/node/app BIN=bin/images/demo/$$arch >/dev/null && \
+	  go run ./hack/sbom -version $(VERSION) -o bin/images/demo/$$arch bin/images/demo/$$arch/app || exit 1; \
+	done
+	@go run ./hack/images -only pillion-demo-app -version $(VERSION) -programs bin/images/demo -o bin/images $(if $(PUSH),-push $(PUSH))
 
 .PHONY: build
 build: ## build the programs into bin/
@@ -57,8 +72,10 @@ images: ## make the container images in bin/images, without Docker; PUSH=registr
 	@for arch in $(ARCHITECTURES); do \
 	  GOARCH=$$arch $(MAKE) build BIN=bin/images/programs/$$arch >/dev/null && \
 	  go run ./hack/sbom -version $(VERSION) -o bin/images/programs/$$arch $(addprefix bin/images/programs/$$arch/,$(notdir $(wildcard cmd/*))) || exit 1; \
+	  $(if $(filter iptables,$(VARIANTS)),hack/iptables/fetch $$arch || exit 1;) \
 	done
-	@go run ./hack/images -version $(VERSION) -programs bin/images/programs -o bin/images $(if $(PUSH),-push $(PUSH))
+	@go run ./hack/images -version $(VERSION) -programs bin/images/programs -o bin/images \
+	  $(if $(filter iptables,$(VARIANTS)),-iptables "$$(hack/iptables/fetch --print-dir)") $(if $(PUSH),-push $(PUSH))
 
 .PHONY: e2e
 e2e: ## test on a real node with kubelet and containerd, as root (compiled once)
@@ -90,6 +107,7 @@ test: ## run every test, with a real etcd, kube-apiserver (compiled once), Envoy
 soak: ## the long forms of the tests under load, the longest for SOAK (1h)
 	@hack/cluster/build control-plane helm helm3
 	@PILLION_SOAK=$(SOAK) go test -timeout 6h -count 1 -v ./e2e/replicas
+	@[ $$(id -u) != 0 ] || { hack/packages e2e; PILLION_SOAK=$(SOAK) hack/e2e -v -run '^TestCreations$$'; }
 
 .PHONY: fuzz
 fuzz: ## run every fuzzer for FUZZTIME (30s)

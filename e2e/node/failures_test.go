@@ -45,8 +45,11 @@ func TestWebhookIsDown(t *testing.T) {
 			t.Error("a pod has no sidecar though the webhook is back")
 		}
 	}()
-	eventually(t, "no replica is left", func() bool {
-		return !strings.Contains(kubectl(t, "-n", release, "get", "endpointslices", "-l", "kubernetes.io/service-name=pillion-webhook", "-o", "jsonpath={.items[*].endpoints[*].conditions.serving}"), "true")
+	// Replicas that are told to stop go on answering on connections that are open.
+	kubectl(t, "-n", release, "delete", "pods", "-l", "app.kubernetes.io/component=webhook", "--force", "--grace-period=0")
+	eventually(t, "no replica answers", func() bool {
+		_, err := tryKubectl(t.Context(), strings.ReplaceAll(podOf("asked"), "NS", strict), "create", "--dry-run=server", "-f", "-")
+		return err != nil
 	})
 	apply(t, ordinary, podOf("missed"))
 	if hasSidecar(t, ordinary, "missed") {

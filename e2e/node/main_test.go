@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/pillion-mesh/pillion/e2e/controlplane"
 )
 
@@ -27,6 +30,7 @@ var programs controlplane.Programs
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	ctrllog.SetLogger(logr.Discard())
 	ctx := context.Background()
 	if os.Getenv("PILLION_IMAGES_TAG") == "" || os.Getenv("KUBECONFIG") == "" {
 		fmt.Fprintln(os.Stderr, "These tests need a node with Pillion's images, named by KUBECONFIG and PILLION_IMAGES_TAG: run `make e2e`.")
@@ -59,6 +63,7 @@ func settings() []string {
 		"--set", "webhook.replicas=2", "--set", "webhook.resources.requests.cpu=20m",
 		"--set", "injector.sidecar.resources.requests.cpu=20m",
 		"--set", "injector.lifecycle.preDrainDelay=6s", "--set", "injector.lifecycle.drainTime=6s",
+		"--set", "controller.extraArgs={--settle=5s}",
 	}
 }
 
@@ -107,15 +112,21 @@ func newNamespace(t *testing.T, name string, labels ...string) string {
 			events, _ := tryKubectl(context.Background(), "", "-n", name, "events", "--types=Warning")
 			t.Log(pods + events)
 		}
-		if output, err := tryKubectl(context.Background(), "", "delete", "namespace", name, "--wait=false"); err != nil {
-			t.Error(output)
-		}
-		_, _ = tryKubectl(context.Background(), "", "-n", name, "delete", "pods", "--all", "--force", "--grace-period=0")
+		removeNamespace(t, name)
 	})
 	if len(labels) > 0 {
 		kubectl(t, append([]string{"label", "namespace", name}, labels...)...)
 	}
 	return name
+}
+
+// removeNamespace at a test's end, whose context is over, without waiting for its pods.
+func removeNamespace(t *testing.T, name string) {
+	t.Helper()
+	if output, err := tryKubectl(context.Background(), "", "delete", "namespace", name, "--wait=false"); err != nil {
+		t.Error(output)
+	}
+	_, _ = tryKubectl(context.Background(), "", "-n", name, "delete", "pods", "--all", "--force", "--grace-period=0")
 }
 
 const optedIn = "service-mesh-enabled=true"

@@ -3,10 +3,13 @@ package node
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pillion-mesh/pillion/injector"
 )
@@ -68,10 +71,76 @@ func requests(t *testing.T, ns, address, direction string) int {
 	return count
 }
 
+// TestIPTables: the image pillion-init-iptables leads a pod's traffic through Envoy by
+// iptables, as it does where the kernel has no nf_tables.
+func TestIPTables(t *testing.T) {
+	ns, elsewhere := newNamespace(t, "iptables", optedIn), newNamespace(t, "iptables-pods")
+	manifest := strings.ReplaceAll(`
+apiVersion: v1
+kind: Pod
+metadata: {name: old, namespace: NS, labels: {app: old, service-mesh-enabled: "true"}}
+spec: {containers: [{name: app, image: "localhost/pillion/app:1", args: [serve], readinessProbe: {httpGet: {port: 8080}, periodSeconds: 1}}]}
+`, "NS", ns)
+	injected, err := tryKubectl(t.Context(), manifest, "create", "-f", "-", "--dry-run=server", "-o", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// In a namespace of its own, where the webhook does not mend it.
+	pod := changed(t, injected, elsewhere, func(c *corev1.Container) {
+		if c.Name == injector.InitContainerName {
+			c.Image = strings.Replace(c.Image, "pillion-init:", "pillion-init-iptables:", 1)
+			c.Args = slices.Insert(c.Args, 1, "--backend=iptables")
+		}
+	})
+	if output, err := tryKubectl(t.Context(), pod, "create", "-f", "-"); err != nil {
+		t.Fatal(output)
+	}
+	apply(t, elsewhere, clients)
+	kubectl(t, "-n", elsewhere, "wait", "--for=condition=Ready", "pod/old", "pod/plain", "--timeout=2m")
+	if said := kubectl(t, "-n", elsewhere, "logs", "old", "-c", injector.InitContainerName); !strings.Contains(said, "backend=iptables ipv4=true") {
+		t.Errorf("pillion-init said %q", said)
+	}
+	address := field(t, elsewhere, "pod/old", ".status.podIP")
+	before := requests(t, elsewhere, address, "inbound_http")
+	kubectl(t, "-n", elsewhere, "exec", "plain", "--", "/app", "get", "http://"+address+":8080/")
+	if now := requests(t, elsewhere, address, "inbound_http"); now != before+1 {
+		t.Errorf("the pod's Envoy counts %d requests more, want 1", now-before)
+	}
+}
+
 // report is what `app load` prints.
 type report struct {
 	Requests, Failed int
 	First            []string
+}
+
+// loadFrom has a pod call the Service web in all ways, and sends what came of it.
+func loadFrom(t *testing.T, ns, pod string, perSecond int, length time.Duration) <-chan report {
+	t.Helper()
+	done := make(chan report, 1)
+	go func() {
+		var r report
+		output, err := tryKubectl(t.Context(), "", "-n", ns, "exec", pod, "-c", "app", "--", "/app", "load", "-rate", strconv.Itoa(perSecond), "-for", length.String(), "web")
+		if err == nil {
+			err = json.Unmarshal([]byte(output), &r)
+		}
+		if err != nil {
+			t.Errorf("the load from %s: %v", pod, err)
+		}
+		done <- r
+	}()
+	return done
+}
+
+// replaceAndReduce replaces the pods of the Deployment web, and leaves one of them.
+func replaceAndReduce(t *testing.T, ns string) {
+	t.Helper()
+	kubectl(t, "-n", ns, "rollout", "restart", "deployment/web")
+	rolledOut(t, ns, "deployment/web")
+	kubectl(t, "-n", ns, "scale", "deployment/web", "--replicas=1")
+	eventually(t, "two pods are gone", func() bool {
+		return len(strings.Fields(field(t, ns, "pods", ".items[?(@.metadata.labels.app==\"web\")].metadata.name"))) == 1
+	})
 }
 
 // TestRollingRestart: clients in and out of the mesh call at 200 requests a second
@@ -84,33 +153,31 @@ func TestRollingRestart(t *testing.T) {
 	rolledOut(t, ns, "deployment/web")
 	kubectl(t, "-n", ns, "wait", "--for=condition=Ready", "pod/meshed", "pod/plain", "--timeout=2m")
 	const length = 75 * time.Second
-	reports := make(chan report, 2)
-	for _, from := range []string{"meshed", "plain"} {
-		go func() {
-			var r report
-			output, err := tryKubectl(t.Context(), "", "-n", ns, "exec", from, "-c", "app", "--", "/app", "load", "-rate", "100", "-for", length.String(), "web")
-			if err == nil {
-				err = json.Unmarshal([]byte(output), &r)
-			}
-			if err != nil {
-				t.Errorf("the load from %s: %v", from, err)
-			}
-			reports <- r
-		}()
-	}
-	time.Sleep(3 * time.Second)
-	kubectl(t, "-n", ns, "rollout", "restart", "deployment/web")
-	rolledOut(t, ns, "deployment/web")
-	kubectl(t, "-n", ns, "scale", "deployment/web", "--replicas=1")
-	eventually(t, "two pods are gone", func() bool {
-		return len(strings.Fields(field(t, ns, "pods", ".items[?(@.metadata.labels.app==\"web\")].metadata.name"))) == 1
-	})
-	for range 2 {
-		r := <-reports
+	meshed, plain := loadFrom(t, ns, "meshed", 100, length), loadFrom(t, ns, "plain", 100, length)
+	replaceAndReduce(t, ns)
+	for _, r := range []report{<-meshed, <-plain} {
 		t.Logf("%d requests, %d failed", r.Requests, r.Failed)
 		// A load that was hardly there proves nothing.
 		if least := int(length.Seconds()) * 100 * 7 / 10; r.Failed > 0 || r.Requests < least {
 			t.Errorf("%d of %d requests failed, want 0 of %d or more:\n%s", r.Failed, r.Requests, least, strings.Join(r.First, "\n"))
 		}
 	}
+}
+
+// TestRollingRestartWithoutSidecars is the control: the same pods without sidecars lose
+// requests, so the test above can fail.
+func TestRollingRestartWithoutSidecars(t *testing.T) {
+	ns := newNamespace(t, "rolling-without")
+	apply(t, ns, web+"---"+clients)
+	kubectl(t, "-n", ns, "wait", "--for=condition=Ready", "pod/plain", "--timeout=2m")
+	// One time may be lucky.
+	eventually(t, "a request failed", func() bool {
+		kubectl(t, "-n", ns, "scale", "deployment/web", "--replicas=3")
+		rolledOut(t, ns, "deployment/web")
+		plain := loadFrom(t, ns, "plain", 200, 15*time.Second)
+		replaceAndReduce(t, ns)
+		r := <-plain
+		t.Logf("%d requests, %d failed", r.Requests, r.Failed)
+		return r.Failed > 0
+	})
 }

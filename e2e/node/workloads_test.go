@@ -11,7 +11,9 @@ import (
 )
 
 // kinds of workloads beside Deployment, each opted in. The init container needs the
-// network: it asks the Service.
+// network: it asks the Service. What the Jobs' apps ask, they ask once: they are not
+// started before their Envoy serves. In classic mode a Job's app tells the sidecar to
+// end (docs/limits.md).
 const kinds = `
 apiVersion: batch/v1
 kind: Job
@@ -20,15 +22,32 @@ spec:
   backoffLimit: 0
   template:
     metadata: {labels: {app: job, service-mesh-enabled: "true"}, annotations: {pillion.dev/mode: MODE}}
-    spec: 
+    spec:
       restartPolicy: Never
-      initContainers: [{name: migrate, image: "localhost/pillion/app:1", args: [get, -tries, "40", "http://web:8080/init"]}]
-      containers: [{name: app, image: "localhost/pillion/app:1", args: [get, -tries, "40", "http://web:8080/job"]}]
+      initContainers: [{name: migrate, image: "localhost/pillion/app:1", args: [get, "http://web:8080/init"]}]
+      containers: [{name: app, image: "localhost/pillion/app:1", args: [get, QUIT, "http://web:8080/job"]}]
 ---
 apiVersion: batch/v1
 kind: CronJob
 metadata: {name: cron, namespace: NS}
-spec: {schedule: "0 0 1 1 *", jobTemplate: {spec: {backoffLimit: 0, template: {metadata: {labels: {app: cron, service-mesh-enabled: "true"}, annotations: {pillion.dev/mode: MODE}}, spec: {restartPolicy: Never, containers: [{name: app, image: "localhost/pillion/app:1", args: [get, -tries, "40", "http://web:8080/cron"]}]}}}}}
+spec:
+  schedule: "* * * * *"
+  concurrencyPolicy: Forbid
+  jobTemplate:
+    spec:
+      backoffLimit: 0
+      template:
+        metadata: {labels: {app: cron, service-mesh-enabled: "true"}, annotations: {pillion.dev/mode: MODE}}
+        spec:
+          restartPolicy: Never
+          containers: [{name: app, image: "localhost/pillion/app:1", args: [get, QUIT, "http://web:8080/cron"]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: once, namespace: NS, labels: {app: once, service-mesh-enabled: "true"}, annotations: {pillion.dev/mode: MODE}}
+spec:
+  restartPolicy: Never
+  containers: [{name: app, image: "localhost/pillion/app:1", args: [get, QUIT, "http://web:8080/once"]}]
 ---
 apiVersion: apps/v1
 kind: StatefulSet
@@ -38,7 +57,9 @@ spec:
   selector: {matchLabels: {app: stateful}}
   template:
     metadata: {labels: {app: stateful, service-mesh-enabled: "true"}, annotations: {pillion.dev/mode: MODE}}
-    spec: {containers: [{name: app, image: "localhost/pillion/app:1", args: [serve], readinessProbe: {httpGet: {port: 8080}, periodSeconds: 1}}]}
+    spec:
+      initContainers: [{name: migrate, image: "localhost/pillion/app:1", args: [get, "http://web:8080/init"]}]
+      containers: [{name: app, image: "localhost/pillion/app:1", args: [serve], readinessProbe: {httpGet: {port: 8080}, periodSeconds: 1}}]
 ---
 apiVersion: apps/v1
 kind: DaemonSet
@@ -48,36 +69,56 @@ spec:
   template:
     metadata: {labels: {app: daemon, service-mesh-enabled: "true"}, annotations: {pillion.dev/mode: MODE}}
     spec: {containers: [{name: app, image: "localhost/pillion/app:1", args: [serve], readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: deaf, namespace: NS, labels: {app: deaf, service-mesh-enabled: "true"}, annotations: {pillion.dev/mode: MODE}}
+spec: {containers: [{name: app, image: "localhost/pillion/app:1", args: [sleep, 1h], readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}}]}
 `
 
-// TestWorkloads: each kind of workload in both modes starts, and ends if it is to.
+// TestWorkloads: each kind of workload in both modes starts, its app after Envoy, is
+// ready when its app is, and ends if it is to.
 func TestWorkloads(t *testing.T) {
 	for _, mode := range []string{"native", "classic"} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			ns := newNamespace(t, "workloads-"+mode, optedIn)
 			apply(t, ns, web)
 			rolledOut(t, ns, "deployment/web")
-			manifest := strings.ReplaceAll(kinds, "MODE", mode)
-			if mode == "classic" { // a Job does not end in classic mode: the webhook says so at once
-				_, manifest, _ = strings.Cut(manifest, "kind: CronJob")
-				_, manifest, _ = strings.Cut(manifest, "---")
-			}
-			apply(t, ns, manifest)
+			eventually(t, "the Service answers", func() bool {
+				_, err := tryKubectl(t.Context(), "", "-n", ns, "exec", "deployment/web", "--", "/app", "get", "http://web:8080/")
+				return err == nil
+			})
+			quit := map[string]string{"native": "", "classic": "-quit=http://127.0.0.1:15020/quitquitquit, "}[mode]
+			apply(t, ns, strings.NewReplacer("MODE", mode, "QUIT, ", quit).Replace(kinds))
 			rolledOut(t, ns, "statefulset/stateful")
 			rolledOut(t, ns, "daemonset/daemon")
-			if mode == "native" {
-				kubectl(t, "-n", ns, "create", "job", "by-cron", "--from=cronjob/cron")
-				kubectl(t, "-n", ns, "wait", "--for=condition=Complete", "job/job", "job/by-cron", "--timeout=2m")
-			}
 			inOrder(t, ns, "stateful-0")
-			// Without -c both mean the app.
-			if said := kubectl(t, "-n", ns, "exec", "stateful-0", "--", "/app", "get", "-tries", "10", "http://127.0.0.1:8080/self"); !strings.Contains(said, "path=/self") {
-				t.Errorf("kubectl exec said %q", said)
+			defaultsToApp(t, ns, "stateful-0")
+			kubectl(t, "-n", ns, "wait", "--for=condition=Complete", "job/job", "--timeout=2m")
+			kubectl(t, "-n", ns, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/once", "--timeout=2m")
+			// Through the proxy a connection to a port on which nobody listens is taken.
+			eventually(t, "the probe of an app that does not listen has failed", func() bool {
+				return strings.Contains(kubectl(t, "-n", ns, "events", "--for=pod/deaf"), "Readiness probe failed")
+			})
+			if ready := field(t, ns, "pod/deaf", `.status.conditions[?(@.type=="Ready")].status`); ready != "False" {
+				t.Errorf("the condition Ready of a pod whose app does not listen is %q", ready)
 			}
-			if said, err := tryKubectl(t.Context(), "", "-n", ns, "logs", "stateful-0"); err != nil || strings.Contains(said, "pillion-proxy") {
-				t.Errorf("kubectl logs said %q, %v", said, err)
-			}
+			eventually(t, "a Job of the CronJob has completed", func() bool {
+				return field(t, ns, "cronjob/cron", ".status.lastSuccessfulTime") != ""
+			})
 		})
+	}
+}
+
+// defaultsToApp checks that kubectl exec and logs mean the app where nobody says which.
+func defaultsToApp(t *testing.T, ns, pod string) {
+	t.Helper()
+	if said := kubectl(t, "-n", ns, "exec", pod, "--", "/app", "get", "-tries", "10", "http://127.0.0.1:8080/self"); !strings.Contains(said, "path=/self") {
+		t.Errorf("kubectl exec said %q", said)
+	}
+	if said := kubectl(t, "-n", ns, "logs", pod); !strings.Contains(said, "app: serving") {
+		t.Errorf("kubectl logs said %q", said)
 	}
 }
 
@@ -104,6 +145,7 @@ const neverConfigured = `{"dynamic_resources": {"cds_config": {"resource_api_ver
 func TestEnvoyNeverServes(t *testing.T) {
 	for _, mode := range []string{"native", "classic"} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			ns, elsewhere := newNamespace(t, "broken-"+mode, optedIn), newNamespace(t, "elsewhere-"+mode)
 			manifest := strings.NewReplacer("NS", ns, "MODE", mode).Replace(`
 apiVersion: v1
@@ -137,6 +179,17 @@ spec: {containers: [{name: app, image: "localhost/pillion/app:1", args: [serve]}
 // neverToServe is the injected pod in another namespace, with an Envoy that waits.
 func neverToServe(t *testing.T, injected, namespace string) string {
 	t.Helper()
+	return changed(t, injected, namespace, func(c *corev1.Container) {
+		if c.Name == injector.SidecarName {
+			c.Args = append(c.Args, "--", "--config-yaml", neverConfigured)
+		}
+	})
+}
+
+// changed is an injected pod, as kubectl prints it, for another namespace and with
+// changes to its containers.
+func changed(t *testing.T, injected, namespace string, change func(*corev1.Container)) string {
+	t.Helper()
 	var pod corev1.Pod
 	// What kubectl says beside it are warnings, in front.
 	_, members, _ := strings.Cut(injected, "{")
@@ -146,14 +199,12 @@ func neverToServe(t *testing.T, injected, namespace string) string {
 	pod.Namespace, pod.UID, pod.ResourceVersion = namespace, "", ""
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for n := range list {
-			if list[n].Name == injector.SidecarName {
-				list[n].Args = append(list[n].Args, "--", "--config-yaml", neverConfigured)
-			}
+			change(&list[n])
 		}
 	}
-	changed, err := json.Marshal(&pod)
+	text, err := json.Marshal(&pod)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(changed)
+	return string(text)
 }
