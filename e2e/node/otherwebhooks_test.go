@@ -105,12 +105,14 @@ func selfSigned(t *testing.T, name string) (certificate, key string) {
 	return text("CERTIFICATE", der), text("PRIVATE KEY", encoded)
 }
 
-// TestDamagingWebhooks: a webhook that strips restartPolicy, or puts the sidecar before
-// what it is started from, comes after ours. Its pods are reported as damaged, with
-// what is wrong; a neighbour whose webhook only adds something is not.
+// TestDamagingWebhooks: a webhook that comes after ours rebuilds the sidecar as an
+// ordinary init container, or puts it before what it is started from. Its pods are
+// reported as damaged, with what is wrong; a neighbour whose webhook only adds something
+// is not. Of a sidecar that lost its restartPolicy and kept its probes kube-apiserver
+// itself takes no pod.
 func TestDamagingWebhooks(t *testing.T) {
 	for how, sentence := range map[string]string{
-		"strip":   `the init container envoy has the restartPolicy "" and not Always`,
+		"rebuild": `the init container envoy has the restartPolicy "" and not Always`,
 		"reorder": "the init container pillion-init comes after envoy",
 		"note":    "",
 	} {
@@ -128,4 +130,12 @@ func TestDamagingWebhooks(t *testing.T) {
 			}
 		})
 	}
+	t.Run("strip", func(t *testing.T) {
+		installOther(t, "strip", "strip")
+		ns := newNamespace(t, "damaged-strip", optedIn, "other=strip")
+		output, err := tryKubectl(t.Context(), strings.ReplaceAll(podOf("pod"), "NS", ns), "apply", "-f", "-")
+		if err == nil || !strings.Contains(output, "may not be set for init containers without restartPolicy=Always") {
+			t.Errorf("kube-apiserver said %q, %v", output, err)
+		}
+	})
 }

@@ -25,10 +25,7 @@ type request struct {
 			Annotations map[string]string `json:"annotations"`
 		} `json:"metadata"`
 		Spec struct {
-			InitContainers []struct {
-				Name          string `json:"name"`
-				RestartPolicy string `json:"restartPolicy"`
-			} `json:"initContainers"`
+			InitContainers []map[string]any `json:"initContainers"`
 		} `json:"spec"`
 	} `json:"object"`
 }
@@ -49,12 +46,13 @@ type operation struct {
 }
 
 // damage serves a mutating webhook that does to pods what some do by mistake, as the
-// path says: /strip takes away the sidecar's restartPolicy, as one that is older than
-// the field does; /reorder puts the sidecar first; /note only adds an annotation, so
+// path says: /strip takes away the sidecar's restartPolicy, as one that is older than the
+// field does, and /rebuild also what init containers had not before it; /reorder puts the sidecar first; /note only adds an annotation, so
 // that kube-apiserver asks other webhooks again.
 func damage(ctx context.Context, certificates string) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /strip", answer(strip))
+	mux.HandleFunc("POST /strip", answer(without("restartPolicy")))
+	mux.HandleFunc("POST /rebuild", answer(without("restartPolicy", "startupProbe", "readinessProbe", "livenessProbe", "lifecycle")))
 	mux.HandleFunc("POST /reorder", answer(reorder))
 	mux.HandleFunc("POST /note", answer(note))
 	server := &http.Server{Addr: ":8443", Handler: mux, ReadHeaderTimeout: 10 * time.Second}
@@ -89,18 +87,28 @@ func answer(patch func(*request) []operation) http.HandlerFunc {
 // sidecar is where Envoy is among the init containers; -1 for nowhere.
 func sidecar(r *request) int {
 	for n, c := range r.Object.Spec.InitContainers {
-		if c.Name == "envoy" {
+		if c["name"] == "envoy" {
 			return n
 		}
 	}
 	return -1
 }
 
-func strip(r *request) []operation {
-	if n := sidecar(r); n >= 0 && r.Object.Spec.InitContainers[n].RestartPolicy != "" {
-		return []operation{{Op: "remove", Path: at(n) + "/restartPolicy"}}
+// without takes fields away from the sidecar.
+func without(fields ...string) func(*request) []operation {
+	return func(r *request) []operation {
+		n := sidecar(r)
+		if n < 0 {
+			return nil
+		}
+		var all []operation
+		for _, field := range fields {
+			if _, has := r.Object.Spec.InitContainers[n][field]; has {
+				all = append(all, operation{Op: "remove", Path: at(n) + "/" + field})
+			}
+		}
+		return all
 	}
-	return nil
 }
 
 func reorder(r *request) []operation {
