@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -168,7 +169,7 @@ func (d *demo) showRestart(ctx context.Context) error {
 	}
 	loaded := make(chan error, 1)
 	go func() {
-		output, err := d.kube(ctx, "", "-n", namespace, "exec", "client", "-c", "app", "--", "/app", "load", "-rate", fmt.Sprint(rate), "-for", lasted.String(), "checkout")
+		output, err := d.kube(ctx, "", "-n", namespace, "exec", "client", "-c", "app", "--", "/app", "load", "-rate", strconv.Itoa(rate), "-for", lasted.String(), "checkout")
 		if err == nil {
 			err = json.Unmarshal([]byte(output), &load)
 		}
