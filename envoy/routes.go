@@ -43,7 +43,8 @@ func (r *renderer) virtualHost(d mesh.Destination) *routev3.VirtualHost {
 	return host
 }
 
-// expectedTimeout is a header by which Envoy would tell the server about the timeout.
+// expectedTimeout is a header by which Envoy would tell the server about the timeout. It
+// is said with a retry all the same: that is made of what was sent first.
 const expectedTimeout = "x-envoy-expected-rq-timeout-ms"
 
 // domains are what clients say that they call: host and port, and the host alone where

@@ -1,0 +1,228 @@
+package envoy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pillion-mesh/pillion/bootstrap"
+	"github.com/pillion-mesh/pillion/e2e/envoy"
+)
+
+// proxied is an Envoy with the virtual hosts and clusters of a generation behind one
+// port of this machine, and nothing else of a pod.
+type proxied struct {
+	address, admin string
+}
+
+func start(t *testing.T, g *bootstrap.Generation) proxied {
+	t.Helper()
+	folder := t.TempDir()
+	p := proxied{admin: filepath.Join(folder, "admin.sock")}
+	var clusters []any
+	for _, c := range g.Clusters {
+		message := map[string]any{}
+		// No name server is needed for a name that is here.
+		if err := json.Unmarshal(bytes.ReplaceAll(c.Message, []byte(`"address":"here.test"`), []byte(`"address":"127.0.0.1"`)), &message); err != nil {
+			t.Fatal(err)
+		}
+		delete(message, "@type")
+		clusters = append(clusters, message)
+	}
+	clusters = append(clusters, map[string]any{"name": bootstrap.OutboundPassthrough, "type": "STATIC"})
+	manager := map[string]any{
+		"@type":       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+		"stat_prefix": "test", "codec_type": "AUTO", "stream_idle_timeout": "0s",
+		"route_config": map[string]any{"name": "test", "virtual_hosts": g.Outbound.VirtualHosts},
+		"http_filters": []any{map[string]any{"name": "envoy.filters.http.router", "typed_config": map[string]any{"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}},
+	}
+	config, err := json.Marshal(map[string]any{
+		"admin": map[string]any{"address": map[string]any{"pipe": map[string]any{"path": p.admin}}},
+		"static_resources": map[string]any{"clusters": clusters, "listeners": []any{map[string]any{
+			"name": "test", "address": map[string]any{"socket_address": map[string]any{"address": "127.0.0.1", "port_value": 0}},
+			"filter_chains": []any{map[string]any{"filters": []any{map[string]any{"name": "http", "typed_config": manager}}}},
+		}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(folder, "envoy.json")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	command := exec.Command(envoy.Path(t), "--config-path", file, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
+	command.Stdout, command.Stderr = &log, &log
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if at, err := p.ask(t, "/listeners"); err == nil && strings.HasPrefix(at, "test::") {
+			p.address = strings.TrimSpace(strings.TrimPrefix(at, "test::"))
+			return p
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("Envoy does not start:\n", log.String())
+		}
+	}
+}
+
+// ask asks the admin interface.
+func (p proxied) ask(t *testing.T, path string) (string, error) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", p.admin)
+	}}}
+	response, err := client.Get("http://admin" + path)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return string(body), err
+}
+
+// stat is one number.
+func (p proxied) stat(t *testing.T, name string) int {
+	t.Helper()
+	said, err := p.ask(t, "/stats?filter=^"+name+"$")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(said), name+":")))
+	if err != nil {
+		t.Fatalf("%s: %q", name, said)
+	}
+	return n
+}
+
+// server counts the requests that it gets.
+type server struct {
+	*httptest.Server
+	port     int
+	requests atomic.Int32
+	header   atomic.Pointer[http.Header]
+}
+
+func serve(t *testing.T, answer http.HandlerFunc) *server {
+	t.Helper()
+	s := &server{}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.requests.Add(1)
+		s.header.Store(&r.Header)
+		answer(w, r)
+	}))
+	s.port = s.Listener.Addr().(*net.TCPAddr).Port
+	t.Cleanup(s.CloseClientConnections)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func say(what string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, what) }
+}
+
+func fail(code int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+}
+
+func after(d time.Duration, then http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(d):
+			then(w, r)
+		case <-r.Context().Done():
+		}
+	}
+}
+
+func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
+// call sends a request for a host through Envoy.
+func (p proxied) call(t *testing.T, method, host, path string, header http.Header) (int, string, http.Header) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, "http://"+p.address+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Host = host
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
+	if err != nil {
+		return 0, err.Error(), nil
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body)
+	return response.StatusCode, string(body), response.Header
+}
+
+// TestFallback: the state of the destination that a route leads to costs no request.
+func TestFallback(t *testing.T) {
+	const document = `{apiVersion: pillion.dev/v1alpha1, kind: MeshService, metadata: {name: checkout, namespace: shop}, spec: {egress: [
+		{name: entities, host: here.test, port: %d, routes: [{headers: [{name: x-cached, value: "yes"}], to: cache, fallback: {when: %s}}]},
+		{name: cache, host: %s, port: %d}]}}`
+	closed := serve(t, say("closed"))
+	closed.Close()
+	for _, test := range []struct {
+		state  string
+		answer http.HandlerFunc // nil takes no connection
+		host   string
+		when   string
+		want   string
+		code   int
+		times  int32 // that the origin is asked
+	}{
+		{"well", say("cache"), "here.test", "Absent", "cache", 200, 0},
+		{"down", nil, "here.test", "Absent", "entities", 200, 1},
+		{"unknown name", nil, "there-is-none.invalid", "Absent", "entities", 200, 1},
+		{"failing", fail(503), "here.test", "Absent", "", 503, 0},
+		{"well", say("cache"), "here.test", "Fails", "cache", 200, 0},
+		{"down", nil, "here.test", "Fails", "entities", 200, 1},
+		// The first attempt goes to the origin, which is slower than fallback.after: it is
+		// asked once more, as if it were the cache.
+		{"unknown name", nil, "there-is-none.invalid", "Fails", "entities", 200, 2},
+		{"failing", fail(500), "here.test", "Fails", "entities", 200, 1},
+		{"hanging", hang, "here.test", "Fails", "entities", 200, 1},
+		// Slower than fallback.after, and still before the slow origin: no time is lost.
+		{"slow", after(250*time.Millisecond, say("cache")), "here.test", "Fails", "cache", 200, 1},
+	} {
+		t.Run(test.when+" "+test.state, func(t *testing.T) {
+			// Slower than fallback.after, which is not meant for it.
+			origin := serve(t, after(400*time.Millisecond, say("entities")))
+			cache := closed
+			if test.answer != nil {
+				cache = serve(t, test.answer)
+			}
+			p := start(t, rendered(t, fmt.Appendf(nil, document, origin.port, test.when, test.host, cache.port)))
+			code, body, _ := p.call(t, "GET", fmt.Sprint("here.test:", origin.port), "/", http.Header{"X-Cached": {"yes"}})
+			if code != test.code || body != test.want || origin.requests.Load() != test.times {
+				t.Errorf("HTTP %d %q, the origin was asked %d times; want %d %q, %d", code, body, origin.requests.Load(), test.code, test.want, test.times)
+			}
+			if code, body, _ := p.call(t, "GET", fmt.Sprint("here.test:", origin.port), "/", nil); code != 200 || body != "entities" {
+				t.Errorf("without the header: HTTP %d %q", code, body)
+			}
+		})
+	}
+}
