@@ -12,7 +12,6 @@ import (
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -26,9 +25,8 @@ const (
 	noLimit = math.MaxUint32
 	// minRetries may be under way whatever the budget says: 20 % of one request is none.
 	minRetries = 3
-	// budgetPercent holds where a request is sent once more by a route of another
-	// destination, whose own budget does not count here.
-	budgetPercent = 20
+	// usualBudget is that of a destination with retries, in percent.
+	usualBudget = 20
 	// appIdle and appConnect are those of the passthrough to the app.
 	appIdle, appConnect = time.Second, 5 * time.Second
 )
@@ -37,7 +35,7 @@ const (
 func destinationCluster(d mesh.Destination) *clusterv3.Cluster {
 	c := &clusterv3.Cluster{
 		ConnectTimeout:            seconds(d.ConnectTimeout),
-		CircuitBreakers:           breakers(d.MaxConnections, d.MaxPending, d.MaxRequests, d.Retries.BudgetPercent),
+		CircuitBreakers:           breakers(limits{d.MaxConnections, d.MaxPending, d.MaxRequests}, retryBudget(d.Retries.BudgetPercent)),
 		UpstreamConnectionOptions: keepalive(),
 	}
 	if !d.Protocol.IsHTTP() {
@@ -79,7 +77,7 @@ func dns(d mesh.Destination) *dnsv3.DnsCluster {
 func inboundCluster(p mesh.Inbound) *clusterv3.Cluster {
 	c := &clusterv3.Cluster{
 		ConnectTimeout:            seconds(appConnect),
-		CircuitBreakers:           breakers(p.MaxConnections, 0, p.MaxRequests, 0),
+		CircuitBreakers:           breakers(limits{connections: p.MaxConnections, requests: p.MaxRequests}, nil),
 		UpstreamConnectionOptions: keepalive(),
 	}
 	originalDestination(c)
@@ -108,25 +106,25 @@ func originalDestination(c *clusterv3.Cluster) {
 }
 
 // fallbackCluster is the first of two clusters that has addresses. Retries are counted
-// here, everything else where a request goes.
+// here, requests where they go: a budget in percent of the requests would be one of
+// nothing, and all requests may fall back at the same time.
 func fallbackCluster(first, second string) *clusterv3.Cluster {
 	return &clusterv3.Cluster{
 		ClusterDiscoveryType: &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
 			Name: "envoy.clusters.aggregate", TypedConfig: packed(&aggregatev3.ClusterConfig{Clusters: []string{first, second}}),
 		}},
-		LbPolicy:       clusterv3.Cluster_CLUSTER_PROVIDED,
-		ConnectTimeout: seconds(appConnect),
-		// All requests may fall back at the same time: that is what the fallback is for.
-		CircuitBreakers: breakers(0, 0, 0, 100),
+		LbPolicy:        clusterv3.Cluster_CLUSTER_PROVIDED,
+		ConnectTimeout:  seconds(appConnect),
+		CircuitBreakers: breakers(limits{}, nil),
 	}
 }
 
-// breakers are limits, 0 for none. Envoy has limits of its own, which drop requests that
-// nobody wanted dropped, so all of them are written.
-func breakers(connections, pending, requests, retryPercent uint32) *clusterv3.CircuitBreakers {
-	if retryPercent == 0 {
-		retryPercent = budgetPercent
-	}
+// limits of what is under way, 0 for none.
+type limits struct{ connections, pending, requests uint32 }
+
+// breakers write every limit: Envoy has some of its own, which drop requests that nobody
+// wanted dropped. Without a budget there may be any number of retries.
+func breakers(l limits, budget *clusterv3.CircuitBreakers_Thresholds_RetryBudget) *clusterv3.CircuitBreakers {
 	limit := func(n uint32) *wrapperspb.UInt32Value {
 		if n == 0 {
 			n = noLimit
@@ -134,16 +132,27 @@ func breakers(connections, pending, requests, retryPercent uint32) *clusterv3.Ci
 		return number(n)
 	}
 	thresholds := func(priority corev3.RoutingPriority) *clusterv3.CircuitBreakers_Thresholds {
-		return &clusterv3.CircuitBreakers_Thresholds{
-			Priority: priority, MaxConnections: limit(connections), MaxPendingRequests: limit(pending), MaxRequests: limit(requests),
-			RetryBudget: &clusterv3.CircuitBreakers_Thresholds_RetryBudget{
-				BudgetPercent: &typev3.Percent{Value: float64(retryPercent)}, MinRetryConcurrency: number(minRetries),
-			},
+		t := &clusterv3.CircuitBreakers_Thresholds{
+			Priority: priority, MaxConnections: limit(l.connections), MaxPendingRequests: limit(l.pending), MaxRequests: limit(l.requests),
+			RetryBudget: budget,
 		}
+		if budget == nil {
+			t.MaxRetries = limit(0)
+		}
+		return t
 	}
 	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{
 		thresholds(corev3.RoutingPriority_DEFAULT), thresholds(corev3.RoutingPriority_HIGH),
 	}}
+}
+
+// retryBudget is in percent of the requests under way. There is one where a destination
+// has no retries, too: those of another one may be led here by a route.
+func retryBudget(percentage uint32) *clusterv3.CircuitBreakers_Thresholds_RetryBudget {
+	if percentage == 0 {
+		percentage = usualBudget
+	}
+	return &clusterv3.CircuitBreakers_Thresholds_RetryBudget{BudgetPercent: percent(percentage), MinRetryConcurrency: number(minRetries)}
 }
 
 // sweep is how often Envoy looks whether an address may come back.

@@ -37,11 +37,20 @@ const hashDigits = 10
 // addCluster names a cluster NAME@HASH. Statistics keep the plain name.
 func (r *renderer) addCluster(name string, c *clusterv3.Cluster) {
 	c.Name, c.AltStatName = name, name
-	content := r.raw(name, packed(c))
-	sum := sha256.Sum256(content)
+	sum := sha256.Sum256(r.typed(name, c))
 	c.Name = name + "@" + hex.EncodeToString(sum[:])[:hashDigits]
 	r.names[name] = c.Name
-	r.clusters[c.Name] = bootstrap.Cluster{Name: c.Name, Message: r.raw(name, packed(c))}
+	r.clusters[c.Name] = bootstrap.Cluster{Name: c.Name, Message: r.typed(name, c)}
+}
+
+// typed is raw with "@type".
+func (r *renderer) typed(what string, m proto.Message) json.RawMessage {
+	a, err := anypb.New(m)
+	if err != nil {
+		r.failed(what, err)
+		return nil
+	}
+	return r.raw(what, a)
 }
 
 // raw is a message that was checked, as JSON that is the same for the same message.
@@ -49,15 +58,22 @@ func (r *renderer) raw(what string, m proto.Message) json.RawMessage {
 	if r.err != nil {
 		return nil
 	}
-	err := validate(m)
-	if err == nil {
-		var content []byte
-		if content, err = canonical(m); err == nil {
-			return content
-		}
+	if err := validate(m); err != nil {
+		r.failed(what, err)
+		return nil
 	}
-	r.err = fmt.Errorf("%s: %w", what, err)
-	return nil
+	content, err := canonical(m)
+	if err != nil {
+		r.failed(what, err)
+		return nil
+	}
+	return content
+}
+
+func (r *renderer) failed(what string, err error) {
+	if r.err == nil {
+		r.err = fmt.Errorf("%s: %w", what, err)
+	}
 }
 
 // canonical is protobuf's JSON with Envoy's own names of fields, written by package

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -178,11 +179,13 @@ func (p proxied) call(t *testing.T, method, host, path string, header http.Heade
 	return response.StatusCode, string(body), response.Header
 }
 
+// fallbackDocument has places for the origin's port, when, and the cache's host and port.
+const fallbackDocument = `{apiVersion: pillion.dev/v1alpha1, kind: MeshService, metadata: {name: checkout, namespace: shop}, spec: {egress: [
+	{name: entities, host: here.test, port: %d, routes: [{headers: [{name: x-cached, value: "yes"}], to: cache, fallback: {when: %s}}]},
+	{name: cache, host: %s, port: %d}]}}`
+
 // TestFallback: the state of the destination that a route leads to costs no request.
 func TestFallback(t *testing.T) {
-	const document = `{apiVersion: pillion.dev/v1alpha1, kind: MeshService, metadata: {name: checkout, namespace: shop}, spec: {egress: [
-		{name: entities, host: here.test, port: %d, routes: [{headers: [{name: x-cached, value: "yes"}], to: cache, fallback: {when: %s}}]},
-		{name: cache, host: %s, port: %d}]}}`
 	closed := serve(t, say("closed"))
 	closed.Close()
 	for _, test := range []struct {
@@ -215,7 +218,7 @@ func TestFallback(t *testing.T) {
 			if test.answer != nil {
 				cache = serve(t, test.answer)
 			}
-			p := start(t, rendered(t, fmt.Appendf(nil, document, origin.port, test.when, test.host, cache.port)))
+			p := start(t, rendered(t, fmt.Appendf(nil, fallbackDocument, origin.port, test.when, test.host, cache.port)))
 			code, body, _ := p.call(t, "GET", fmt.Sprint("here.test:", origin.port), "/", http.Header{"X-Cached": {"yes"}})
 			if code != test.code || body != test.want || origin.requests.Load() != test.times {
 				t.Errorf("HTTP %d %q, the origin was asked %d times; want %d %q, %d", code, body, origin.requests.Load(), test.code, test.want, test.times)
@@ -224,5 +227,44 @@ func TestFallback(t *testing.T) {
 				t.Errorf("without the header: HTTP %d %q", code, body)
 			}
 		})
+	}
+}
+
+// TestFallbackOfMany: requests at the same time fall back all of them, however many.
+func TestFallbackOfMany(t *testing.T) {
+	const many = 50
+	arrived := make(chan struct{}, many)
+	release := make(chan struct{})
+	origin := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		arrived <- struct{}{}
+		<-release
+		_, _ = io.WriteString(w, "entities")
+	})
+	cache := serve(t, hang)
+	goOn := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(goOn)
+	p := start(t, rendered(t, fmt.Appendf(nil, fallbackDocument, origin.port, "Fails", "here.test", cache.port)))
+	answers := make(chan string, many)
+	for range many {
+		go func() {
+			_, body, _ := p.call(t, "GET", fmt.Sprint("here.test:", origin.port), "/", http.Header{"X-Cached": {"yes"}})
+			answers <- body
+		}()
+	}
+	for n := range many {
+		select {
+		case <-arrived:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%d of %d requests fell back", n, many)
+		}
+	}
+	goOn()
+	for range many {
+		if body := <-answers; body != "entities" {
+			t.Errorf("a request was answered %q", body)
+		}
+	}
+	if got := p.stat(t, "cluster.cache_else_entities.upstream_rq_retry"); got != many {
+		t.Errorf("%d fallbacks were counted, want %d", got, many)
 	}
 }

@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,13 +16,18 @@ import (
 // by; its addresses are found by a name that goes without it.
 const ClusterDomain = "cluster.local"
 
-// Resolve makes the model of a document that has its defaults and is valid. What
-// validation of a single field cannot see is an error here: names and hosts that two
-// destinations claim, and routes to what is not there.
+// Resolve makes the model of a document. A document that is not valid is an error,
+// v1alpha1.ValidateMeshService says which; the defaults may have been filled in before,
+// or not.
 //
 // The same document gives the same model, in whatever order its ports and destinations
 // are.
 func Resolve(document *v1alpha1.MeshService) (*Service, error) {
+	document = document.DeepCopy()
+	v1alpha1.DefaultMeshService(document)
+	if problems := v1alpha1.ValidateMeshService(document); len(problems) > 0 {
+		return nil, fmt.Errorf("resolving MeshService %s/%s: %w", document.Namespace, document.Name, problems.ToAggregate())
+	}
 	s := &Service{
 		Name: document.Name, Namespace: document.Namespace, Number: document.Generation,
 		RefuseUndeclared: document.Spec.UndeclaredEgress == v1alpha1.UndeclaredRefused,
@@ -31,9 +35,8 @@ func Resolve(document *v1alpha1.MeshService) (*Service, error) {
 	if created := document.CreationTimestamp; !created.IsZero() {
 		s.Created = created.Unix()
 	}
-	if statistics := document.Spec.Statistics; statistics != nil {
-		s.Statistics = Statistics{Destinations: Level(statistics.Destinations), MaxSeries: int(value(statistics.MaxSeries))}
-	}
+	statistics := document.Spec.Statistics
+	s.Statistics = Statistics{Destinations: Level(statistics.Destinations), MaxSeries: int(value(statistics.MaxSeries))}
 	for _, port := range document.Spec.Inbound {
 		s.Inbound = append(s.Inbound, inbound(port))
 	}
@@ -42,9 +45,6 @@ func Resolve(document *v1alpha1.MeshService) (*Service, error) {
 	}
 	slices.SortFunc(s.Inbound, func(a, b Inbound) int { return cmp.Compare(a.Port, b.Port) })
 	slices.SortFunc(s.Egress, func(a, b Destination) int { return cmp.Compare(a.Name, b.Name) })
-	if err := s.check(); err != nil {
-		return nil, fmt.Errorf("resolving MeshService %s/%s: %w", s.Namespace, s.Name, err)
-	}
 	return s, nil
 }
 
@@ -75,12 +75,7 @@ func destination(to v1alpha1.Destination, namespace string) Destination {
 		Retries:          retries(to.Retries),
 		MaxConnectionAge: duration(to.MaxConnectionAge), IdleTimeout: duration(to.IdleTimeout), ConnectTimeout: duration(to.ConnectTimeout),
 		DNSRefresh: duration(to.DNSRefresh),
-	}
-	if to.Service != nil {
-		d.Address, d.Hosts = serviceHosts(to.Service.Name, cmp.Or(to.Service.Namespace, namespace), namespace)
-	} else {
-		d.Address = strings.ToLower(strings.TrimSuffix(to.Host, "."))
-		d.Hosts = []string{d.Address}
+		Address:    address(to, namespace), Hosts: to.Hosts(namespace),
 	}
 	if b := to.Breakers; b != nil {
 		d.MaxConnections, d.MaxPending, d.MaxRequests = count(b.MaxConnections), count(b.MaxPendingRequests), count(b.MaxRequests)
@@ -96,15 +91,18 @@ func destination(to v1alpha1.Destination, namespace string) Destination {
 	return d
 }
 
-// serviceHosts are the names of a Service: the one to look it up by, and all that a pod
-// in a namespace may call it by. The first goes without the cluster's domain, which the
-// pod's own search list adds: a cluster may have another one.
-func serviceHosts(name, of, from string) (address string, hosts []string) {
-	address = name + "." + of + ".svc"
-	if of == from {
-		hosts = append(hosts, name)
+// address is the name to look a destination up by. That of a Service goes without the
+// cluster's domain, which the pod's own search list adds: a cluster may have another one.
+func address(to v1alpha1.Destination, namespace string) string {
+	if to.Service == nil {
+		return to.Host
 	}
-	return address, append(hosts, name+"."+of, address, address+"."+ClusterDomain)
+	of := cmp.Or(to.Service.Namespace, namespace)
+	if of == "" {
+		// Not even the document's is known: it is the pod's.
+		return to.Service.Name
+	}
+	return to.Service.Name + "." + of + ".svc"
 }
 
 func retries(r *v1alpha1.Retries) Retries {
@@ -135,55 +133,6 @@ func route(r v1alpha1.Route) Route {
 		resolved.Fallback, resolved.After = Fallback(f.When), duration(f.After)
 	}
 	return resolved
-}
-
-// check finds what Envoy would reject as a whole.
-func (s *Service) check() error {
-	var problems []error
-	ports, names, called := map[uint16]bool{}, map[string]bool{}, map[string]string{}
-	for _, p := range s.Inbound {
-		if ports[p.Port] {
-			problems = append(problems, fmt.Errorf("inbound port %d is listed twice", p.Port))
-		}
-		ports[p.Port] = true
-	}
-	for _, d := range s.Egress {
-		if names[d.Name] {
-			problems = append(problems, fmt.Errorf("two destinations are named %q", d.Name))
-		}
-		names[d.Name] = true
-		for _, key := range d.claims() {
-			if other, taken := called[key]; taken {
-				problems = append(problems, fmt.Errorf("destinations %q and %q are both %s", other, d.Name, key))
-				break
-			}
-			called[key] = d.Name
-		}
-		for n, r := range d.Routes {
-			to, found := s.Destination(r.To)
-			if !found || to.Name == d.Name || !to.Protocol.IsHTTP() || !d.Protocol.IsHTTP() {
-				problems = append(problems, fmt.Errorf("route %d of destination %q leads to %q: it has to lead to another destination, and both have to speak HTTP", n, d.Name, r.To))
-			}
-		}
-	}
-	return errors.Join(problems...)
-}
-
-// claims are what only one destination can have, in words: requests are told apart by
-// their host, TLS by its server name, the rest by the port alone.
-func (d Destination) claims() []string {
-	if d.Protocol == TCP {
-		return []string{fmt.Sprintf("what goes to port %d and is no HTTP", d.Port)}
-	}
-	kind := "HTTP"
-	if d.Protocol == TLS {
-		kind = "TLS"
-	}
-	var claims []string
-	for _, host := range d.Hosts {
-		claims = append(claims, fmt.Sprintf("%s to %s:%d", kind, host, d.Port))
-	}
-	return claims
 }
 
 // value of a pointer that may be nil.
