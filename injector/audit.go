@@ -35,18 +35,31 @@ type Audit struct {
 	Status *Status
 }
 
+// Making is what new sidecars are made by: as it is in a pod's Status.
+type Making struct {
+	// Version of the injector, and the hash of its Config.
+	Version, Config string
+}
+
+// Making of this injector.
+func (i *Injector) Making() Making { return Making{Version, i.hash} }
+
 // Audit tells how a pod that exists stands to this configuration. Its namespace's
 // labels have to be known, or every labelled pod is taken to be meant.
-func (i *Injector) Audit(r Request) Audit {
+func (i *Injector) Audit(r Request) Audit { return i.AuditBy(r, i.Making()) }
+
+// AuditBy is Audit where new sidecars are made by another version than this one, as
+// by a cluster's webhook: the same configuration has another hash there.
+func (i *Injector) AuditBy(r Request, making Making) Audit {
 	if v := newView(r.Pod); v.ours {
 		if damage := v.damage(); damage != "" {
 			return Audit{State: Damaged, Decision: Decision{Inject, ReasonInjected}, Message: damage + "; another webhook changed the pod after the injection", Status: &v.status}
 		}
 		a := Audit{State: Injected, Decision: Decision{Inject, ReasonInjected}, Message: "it has the sidecar of this version and configuration", Status: &v.status}
-		if v.status.Version != Version || v.status.Config != i.hash {
+		if v.status.Version != making.Version || v.status.Config != making.Config {
 			a.State = Outdated
 			a.Message = fmt.Sprintf("its sidecar is of version %s with configuration %s; new pods get version %s with configuration %s",
-				shorten(v.status.Version), shorten(v.status.Config), Version, i.hash)
+				shorten(v.status.Version), shorten(v.status.Config), shorten(making.Version), shorten(making.Config))
 		}
 		return a
 	}

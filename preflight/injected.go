@@ -56,9 +56,9 @@ func apply(raw []byte, result *injector.Result) (*corev1.Pod, error) {
 	return &pod, json.Unmarshal(raw, &pod)
 }
 
-// releaseFor is the one that a namespace belongs to, by its revision alone: it may yet
+// ReleaseFor is the one that a namespace belongs to, by its revision alone: it may yet
 // have to opt in. It is nil where there is none.
-func (f *Facts) releaseFor(ns *corev1.Namespace) *Installed {
+func (f *Facts) ReleaseFor(ns *corev1.Namespace) *Installed {
 	for n := range f.Releases.Value {
 		r := &f.Releases.Value[n]
 		if r.Config == nil || r.Injector == nil || r.excludes(ns.Name) != "" {
@@ -79,7 +79,7 @@ func (f *Facts) releaseFor(ns *corev1.Namespace) *Installed {
 // meshed are the workloads that get a sidecar, injected. Where none has opted in yet,
 // they are all of them, as if they had: that is what somebody asks before.
 func (f *Facts) meshed(ns *Namespace, report *report) []judged {
-	r := f.releaseFor(&ns.Object)
+	r := f.ReleaseFor(&ns.Object)
 	switch {
 	case r == nil:
 		report.add(Unknown, "no release is for this namespace: see the label pillion.dev/revision and excludedNamespaces")

@@ -25,10 +25,15 @@ type cluster struct {
 
 // addFlags adds kubectl's flags of the same names.
 func (c *cluster) addFlags(cmd *cobra.Command) {
+	c.addConnectionFlags(cmd)
+	cmd.Flags().StringVarP(&c.namespace, "namespace", "n", "", "`namespace` (default: the context's)")
+}
+
+// addConnectionFlags adds those that say which cluster.
+func (c *cluster) addConnectionFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&c.kubeconfig, "kubeconfig", "", "`file` with the API server's address and a user (default: $KUBECONFIG, else ~/.kube/config)")
 	flags.StringVar(&c.context, "context", "", "`name` of the context in it (default: the current one)")
-	flags.StringVarP(&c.namespace, "namespace", "n", "", "`namespace` (default: the context's)")
 }
 
 // connection is a cluster that can be asked.

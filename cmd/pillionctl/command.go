@@ -23,7 +23,8 @@ func (p *program) command() *cobra.Command {
 		Use:   name,
 		Short: "Show and explain what Pillion does to a pod, from manifests or in a cluster",
 		Long: "Show and explain what Pillion does to a pod, with the same code as the webhook's. Most\n" +
-			"commands need manifests alone; check and status ask a cluster, with your own rights.\n\n" + exitHelp,
+			"commands need manifests alone; check, diff, status, enable, disable and why KIND/NAME ask a\n" +
+			"cluster, with your own rights.\n\n" + exitHelp,
 		Example: examples(invocation,
 			"why -f web.yaml", "is it injected, why, and with which values",
 			"inject -f web.yaml --diff", "what would change",
@@ -53,7 +54,7 @@ func (p *program) command() *cobra.Command {
 	}
 	root.AddCommand(
 		p.injectCommand(invocation), p.whyCommand(invocation), p.configCommand(invocation),
-		p.checkCommand(invocation), p.statusCommand(invocation), p.annotationsCommand(), p.reasonsCommand(invocation), p.versionCommand(), p.docsCommand(),
+		p.checkCommand(invocation), p.diffCommand(invocation), p.switchCommand(invocation, true), p.switchCommand(invocation, false), p.statusCommand(invocation), p.annotationsCommand(), p.reasonsCommand(invocation), p.versionCommand(), p.docsCommand(),
 	)
 	complete(root, "color", "auto", "always", "never")
 	return root

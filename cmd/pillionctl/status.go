@@ -8,14 +8,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	"github.com/pillion-mesh/pillion/injector"
+	"github.com/pillion-mesh/pillion/preflight"
 )
 
 func (p *program) statusCommand(invocation string) *cobra.Command {
@@ -27,8 +28,10 @@ func (p *program) statusCommand(invocation string) *cobra.Command {
 		Use:   "status",
 		Short: "Tell which running pods of a cluster have a sidecar, and which should",
 		Long: "Tell of each workload in opted-in namespaces how many of its running pods have the sidecar of\n" +
-			"the cluster's configuration and of this program's version, an outdated one, one that another\n" +
-			"webhook damaged, or none though they opted in. It reads Pods, Namespaces and the webhook's ConfigMap with your own rights.\n\n" + exitHelp,
+			"the release that their namespace is for, an outdated one, one that another webhook damaged, or\n" +
+			"none though they opted in. Outdated is what differs from what the cluster's own webhook puts\n" +
+			"into new pods, which a dry run tells. It reads Pods, Namespaces and the webhooks' ConfigMaps with\n" +
+			"your own rights.\n\n" + exitHelp,
 		Example: examples(invocation,
 			"status", "in all namespaces",
 			"status -n shop --outdated", "only what a restart would change"),
@@ -67,13 +70,16 @@ func (p *program) status(ctx context.Context, in *cluster, outdated bool, format
 	if err != nil {
 		return err
 	}
-	inject, label, err := c.injector(ctx)
+	f, err := c.installation(ctx, p.now)
 	if err != nil {
 		return err
 	}
-	lines, err := c.workloads(ctx, inject, label, in.namespace)
+	lines, unsure, err := c.workloads(ctx, f, in.namespace)
 	if err != nil {
 		return err
+	}
+	for _, release := range unsure {
+		fmt.Fprintf(p.errors, "%s: no pod could be tried, so that sidecars are compared with this program's version, %s, and not with the webhook's\n", release, injector.Version)
 	}
 	wrong := 0
 	for _, line := range lines {
@@ -104,61 +110,74 @@ func (p *program) printStatus(lines []workloadLine) error {
 	return writeTable(p.out, "", rows)
 }
 
-// injector is made of the configuration that the cluster's webhook has, with the
-// label that opts in. A release with a revision of its own is not looked for.
-func (c *connection) injector(ctx context.Context) (*injector.Injector, v1alpha1.OptIn, error) {
-	var found corev1.ConfigMapList
-	if err := c.List(ctx, &found, client.MatchingLabels{"app.kubernetes.io/name": "pillion", "app.kubernetes.io/component": "webhook"}); err != nil {
-		return nil, v1alpha1.OptIn{}, fmt.Errorf("looking for the webhook's ConfigMap in all namespaces (it needs the right to list ConfigMaps): %w", err)
+// installation is what is needed to judge pods: the releases and the namespaces.
+func (c *connection) installation(ctx context.Context, now time.Time) (*preflight.Facts, error) {
+	f := &preflight.Facts{Now: now, Releases: c.releases(ctx)}
+	if f.Releases.Err != nil {
+		return nil, fmt.Errorf("looking for the webhook's ConfigMap in all namespaces (it needs the right to list ConfigMaps): %w", f.Releases.Err)
 	}
-	for _, candidate := range found.Items {
-		config, err := v1alpha1.Decode([]byte(candidate.Data["config.yaml"]))
-		if err != nil {
-			return nil, v1alpha1.OptIn{}, fmt.Errorf("reading the ConfigMap %s/%s: %w", candidate.Namespace, candidate.Name, err)
+	for _, r := range f.Releases.Value {
+		if r.ConfigErr != nil {
+			return nil, fmt.Errorf("reading the ConfigMap %s/%s: %w", r.Namespace, r.Name, r.ConfigErr)
 		}
-		if config.Revision != "" {
-			continue
-		}
-		made, err := injector.New(config)
-		if err != nil {
-			return nil, v1alpha1.OptIn{}, fmt.Errorf("reading the ConfigMap %s/%s: %w", candidate.Namespace, candidate.Name, err)
-		}
-		return made, config.OptIn, nil
 	}
-	return nil, v1alpha1.OptIn{}, fmt.Errorf("no ConfigMap of a webhook was found at %s: is the chart installed? `helm list -A` tells", c.config.Host)
+	if len(f.Releases.Value) == 0 {
+		return nil, fmt.Errorf("no ConfigMap of a webhook was found at %s: is the chart installed? `helm list -A` tells", c.config.Host)
+	}
+	f.Namespaces.Value, f.Namespaces.Err = items(ctx, c, &corev1.NamespaceList{}, func(l *corev1.NamespaceList) []corev1.Namespace { return l.Items })
+	if f.Namespaces.Err != nil {
+		return nil, fmt.Errorf("listing the Namespaces: %w", f.Namespaces.Err)
+	}
+	return f, nil
 }
 
-// workloads audits the pods of namespaces that opted in, or of one namespace.
-func (c *connection) workloads(ctx context.Context, inject *injector.Injector, optIn v1alpha1.OptIn, only string) ([]workloadLine, error) {
-	var namespaces corev1.NamespaceList
-	if err := c.List(ctx, &namespaces, client.MatchingLabels{optIn.Label: optIn.Value}); err != nil {
-		return nil, fmt.Errorf("listing the Namespaces with the label %s=%s: %w", optIn.Label, optIn.Value, err)
-	}
-	lines := []workloadLine{}
-	for _, ns := range namespaces.Items {
-		if only != "" && ns.Name != only {
-			continue
+// workloads audits the pods of namespaces that opted in, or of one namespace, each by
+// its release. Of the releases in unsure it is not known what they put into new pods.
+func (c *connection) workloads(ctx context.Context, f *preflight.Facts, only string) (lines []workloadLine, unsure []string, err error) {
+	lines = []workloadLine{}
+	for n := range f.Releases.Value {
+		r := &f.Releases.Value[n]
+		var making injector.Making
+		known, asked := true, false
+		for m := range f.Namespaces.Value {
+			ns := &f.Namespaces.Value[m]
+			if only != "" && ns.Name != only || !r.Claims(ns) {
+				continue
+			}
+			if !asked {
+				asked = true
+				if making, known = c.making(ctx, f, r); !known {
+					unsure = append(unsure, r.String())
+				}
+			}
+			found, err := c.audit(ctx, &auditor{r.Injector, making, injector.Namespace{Name: ns.Name, Labels: ns.Labels}})
+			if err != nil {
+				return nil, nil, err
+			}
+			lines = append(lines, found...)
 		}
-		found, err := c.audit(ctx, inject, injector.Namespace{Name: ns.Name, Labels: ns.Labels})
-		if err != nil {
-			return nil, err
-		}
-		lines = append(lines, found...)
 	}
-	return lines, nil
+	return lines, unsure, nil
+}
+
+// auditor is what the pods of a namespace are compared with.
+type auditor struct {
+	injector  *injector.Injector
+	making    injector.Making
+	namespace injector.Namespace
 }
 
 // audit goes through a namespace's pods page by page.
-func (c *connection) audit(ctx context.Context, inject *injector.Injector, ns injector.Namespace) ([]workloadLine, error) {
+func (c *connection) audit(ctx context.Context, by *auditor) ([]workloadLine, error) {
 	const page = 500
 	byWorkload := map[string]*workloadLine{}
 	for next := ""; ; {
 		var pods corev1.PodList
-		if err := c.List(ctx, &pods, client.InNamespace(ns.Name), client.Limit(page), client.Continue(next)); err != nil {
-			return nil, fmt.Errorf("listing the Pods of namespace %s: %w", ns.Name, err)
+		if err := c.List(ctx, &pods, client.InNamespace(by.namespace.Name), client.Limit(page), client.Continue(next)); err != nil {
+			return nil, fmt.Errorf("listing the Pods of namespace %s: %w", by.namespace.Name, err)
 		}
 		for n := range pods.Items {
-			if err := add(byWorkload, inject, ns, &pods.Items[n]); err != nil {
+			if err := by.add(byWorkload, &pods.Items[n]); err != nil {
 				return nil, err
 			}
 		}
@@ -175,7 +194,7 @@ func (c *connection) audit(ctx context.Context, inject *injector.Injector, ns in
 }
 
 // add counts a pod that runs or is about to.
-func add(byWorkload map[string]*workloadLine, inject *injector.Injector, ns injector.Namespace, pod *corev1.Pod) error {
+func (a *auditor) add(byWorkload map[string]*workloadLine, pod *corev1.Pod) error {
 	if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return nil
 	}
@@ -190,10 +209,10 @@ func add(byWorkload map[string]*workloadLine, inject *injector.Injector, ns inje
 	name, remedy := workloadOf(pod)
 	line := byWorkload[name]
 	if line == nil {
-		line = &workloadLine{Namespace: ns.Name, Workload: name}
+		line = &workloadLine{Namespace: a.namespace.Name, Workload: name}
 		byWorkload[name] = line
 	}
-	audit := inject.Audit(injector.Request{Pod: decoded, Namespace: ns})
+	audit := a.injector.AuditBy(injector.Request{Pod: decoded, Namespace: a.namespace}, a.making)
 	switch audit.State {
 	case injector.Injected:
 		line.Injected++

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -78,13 +79,13 @@ func TestStatus(t *testing.T) {
 		pod("plain", func(p *corev1.Pod) { p.OwnerReferences, p.Labels = nil, nil }),
 	}
 	c := &connection{Client: fake.NewClientBuilder().WithObjects(objects...).Build()}
-	_, optIn, err := c.injector(t.Context())
+	f, err := c.installation(t.Context(), time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines, err := c.workloads(t.Context(), inject, optIn, "")
-	if err != nil {
-		t.Fatal(err)
+	lines, unsure, err := c.workloads(t.Context(), f, "")
+	if err != nil || len(unsure) != 1 {
+		t.Fatal(err, unsure)
 	}
 	var out bytes.Buffer
 	if err := (&program{out: &out}).printStatus(lines); err != nil {
@@ -119,7 +120,7 @@ func TestStatusWithoutRelease(t *testing.T) {
 		t.Errorf("it ended with %d and said %q", code, said.String())
 	}
 	c := &connection{Client: fake.NewClientBuilder().Build(), config: &rest.Config{Host: "https://cluster.example"}}
-	if _, _, err := c.injector(t.Context()); err == nil || !strings.Contains(err.Error(), "https://cluster.example") {
+	if _, err := c.installation(t.Context(), time.Time{}); err == nil || !strings.Contains(err.Error(), "https://cluster.example") {
 		t.Errorf("the error is %v", err)
 	}
 }

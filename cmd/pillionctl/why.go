@@ -12,26 +12,45 @@ import (
 )
 
 func (p *program) whyCommand(invocation string) *cobra.Command {
-	var in input
+	var (
+		in   input
+		live cluster
+	)
 	cmd := &cobra.Command{
-		Use:   "why -f FILE",
+		Use:   "why -f FILE | KIND/NAME",
 		Short: "Tell whether each pod gets a sidecar, why, and which one",
 		Long: "Tell for each pod in manifests whether it gets a sidecar, why, and what to do for another\n" +
 			"answer; and for one that gets it: every value with the level that set it, the redirect rules,\n" +
-			"what happens when it stops, and what is added and changed.\n\n" + exitHelp,
+			"what happens when it stops, and what is added and changed.\n\n" +
+			"With KIND/NAME, as deploy/web or pod/web-1, the same about an object of a cluster, with its\n" +
+			"namespace and the configuration of the release that the namespace is for. It adds which\n" +
+			"entries of the webhook configurations select its pods, what kube-apiserver makes of one now (by a\n" +
+			"dry run, of which nothing is stored), and for a pod how its sidecar stands, and if it has none,\n" +
+			"what speaks for a webhook that did not answer.\n\n" + exitHelp,
 		Example: examples(invocation,
 			"why -f web.yaml", "as a text",
 			"why -f web.yaml -o json | jq '.[].code'", "the reason codes alone",
-			"why -f web.yaml -n shop --namespace-labels service-mesh-enabled=true", "with the namespace's labels"),
-		Args: cobra.NoArgs,
+			"why -f web.yaml -n shop --namespace-labels service-mesh-enabled=true", "with the namespace's labels",
+			"why deploy/web -n shop", "about what is in the cluster"),
+		Args: cobra.MaximumNArgs(1),
 	}
 	in.addFlags(cmd)
+	live.addConnectionFlags(cmd)
 	output := addOutput(cmd, "`format`: table or json", "table", "json")
-	cmd.RunE = func(*cobra.Command, []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := output.check(); err != nil {
 			return err
 		}
-		return p.why(&in, output.format)
+		if len(args) == 0 {
+			return p.why(&in, output.format)
+		}
+		if len(in.files) > 0 || in.configFile != "" || in.namespaceLabels != nil {
+			return fmt.Errorf("%s is an object of the cluster, of which the namespace and the configuration are known: leave out -f, --config and --namespace-labels", args[0])
+		}
+		if cmd.Flags().Changed("namespace") {
+			live.namespace = in.namespace
+		}
+		return p.whyLive(cmd.Context(), &live, args[0], output.format)
 	}
 	return cmd
 }
@@ -48,21 +67,27 @@ func (p *program) why(in *input, format string) error {
 	if len(pods) == 0 {
 		return findings{fmt.Errorf("no pod was found in %s: what counts is a Pod, and whatever has a pod template: a field named template (or workerTemplate and the like) with spec.containers", strings.Join(in.files, ", "))}
 	}
-	refused := 0
 	accounts := make([]account, 0, len(pods))
 	for n := range pods {
 		accounts = append(accounts, explain(&pods[n]))
-		if pods[n].result.Decision.Verdict == injector.Refuse {
-			refused++
-		}
 	}
+	return p.writeAccounts(accounts, format)
+}
+
+func (p *program) writeAccounts(accounts []account, format string) (err error) {
 	if format == "json" {
 		err = writeJSON(p.out, accounts)
 	} else {
 		err = p.printAccounts(accounts)
 	}
+	refused := 0
+	for n := range accounts {
+		if accounts[n].Verdict == string(injector.Refuse) {
+			refused++
+		}
+	}
 	if err == nil && refused > 0 {
-		err = findings{fmt.Errorf("%d of %d pods refused", refused, len(pods))}
+		err = findings{fmt.Errorf("%d of %d pods refused", refused, len(accounts))}
 	}
 	return err
 }
@@ -93,6 +118,9 @@ type account struct {
 	Shutdown []shutdownStep `json:"shutdown,omitempty"`
 	Added    []string       `json:"added,omitempty"`
 	Changed  []changeLine   `json:"changed,omitempty"`
+
+	// Cluster is what the cluster itself says; nil where only a manifest was read.
+	Cluster *clusterAccount `json:"cluster,omitempty"`
 }
 
 type errorLine struct {

@@ -28,7 +28,11 @@ func (p *program) printAccounts(accounts []account) error {
 
 func (p *program) account(out *bytes.Buffer, a *account) error {
 	fmt.Fprintf(out, "%s\n", p.paint("1", fmt.Sprintf("%s %s/%s", a.Kind, a.Namespace, cmp.Or(a.Name, "(no name)"))))
-	fmt.Fprintln(out, strings.TrimSuffix(fmt.Sprintf("%s:%d, %s", a.File, a.Line, a.Path), ", "))
+	if a.Cluster == nil {
+		fmt.Fprintln(out, strings.TrimSuffix(fmt.Sprintf("%s:%d, %s", a.File, a.Line, a.Path), ", "))
+	} else if err := writeTable(out, "", a.Cluster.rows()); err != nil {
+		return err
+	}
 	fmt.Fprintln(out)
 	fmt.Fprintf(out, "%s %s %s\n  %s\n", p.paint(verdictColor(a.Verdict), a.Verdict), a.Code, a.Reason, a.Meaning)
 	if len(a.Errors) == 0 {
