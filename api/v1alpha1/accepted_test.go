@@ -70,6 +70,7 @@ func FuzzMatchNamespace(f *testing.F) {
 func TestAcceptedKnowsEveryClosedSet(t *testing.T) {
 	sets := map[string]bool{"images.pullPolicy": true, "envoy.logLevel": true}
 	closedSets("", reflect.TypeFor[InjectorConfig](), sets)
+	closedSets("spec", reflect.TypeFor[MeshServiceSpec](), sets)
 	if len(sets) < 3 {
 		t.Errorf("only %v found", sets)
 	}
