@@ -105,6 +105,9 @@ func (i *installation) stop(t *testing.T) {
 func uninstall(t *testing.T, c client.Client, r *release.Release) {
 	t.Helper()
 	for i := len(r.Objects) - 1; i >= 0; i-- {
+		if r.Objects[i].GetAnnotations()["helm.sh/resource-policy"] == "keep" {
+			continue
+		}
 		// The test's own context is over.
 		if err := c.Delete(context.WithoutCancel(t.Context()), r.Objects[i].DeepCopy()); err != nil && !apierrors.IsNotFound(err) {
 			t.Errorf("uninstalling: %v", err)

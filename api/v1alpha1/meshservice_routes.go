@@ -29,8 +29,9 @@ const (
 	GRPCMethodPattern = `^[A-Za-z_][A-Za-z0-9_]*$`
 	// SafeMethodPattern is what an entry of retries.safeMethods has to look like.
 	SafeMethodPattern = `^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*/[A-Za-z_][A-Za-z0-9_]*$`
-	// HeaderNamePattern is what a header's name has to look like.
-	HeaderNamePattern = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
+	// HeaderNamePattern is what a header's name has to look like. RFC 9110 has the
+	// backtick as well, which cannot stand in the marker that the schema is made of.
+	HeaderNamePattern = `^[A-Za-z0-9!#$%&'*+.^_|~-]+$`
 	// HeaderValuePattern is what a header's value has to look like: what can be seen,
 	// with spaces within.
 	HeaderValuePattern = `^[!-~]([ -~]*[!-~])?$`

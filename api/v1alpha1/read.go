@@ -2,9 +2,11 @@ package v1alpha1
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -123,6 +125,9 @@ func (r *reader) scalar(target reflect.Value, path, accepted string, value any) 
 	if err == nil && target.Type() == reflect.TypeFor[resource.Quantity]() {
 		_, err = ParseQuantity(strings.Trim(string(text), `"`))
 	}
+	if err == nil && target.Type() == reflect.TypeFor[metav1.Duration]() && !durationText.MatchString(strings.Trim(string(text), `"-`)) {
+		err = errors.New("not in the form that MeshService's schema takes, as +1s")
+	}
 	if err == nil {
 		err = json.Unmarshal(text, target.Addr().Interface())
 	}
@@ -131,6 +136,12 @@ func (r *reader) scalar(target reflect.Value, path, accepted string, value any) 
 		r.problem(path, "must be %s, got %s", accepted, show(value))
 	}
 }
+
+// DurationPattern is what a duration has to look like in MeshService's schema: as Go
+// writes it, and no more of what Go reads.
+const DurationPattern = `^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`
+
+var durationText = regexp.MustCompile(DurationPattern)
 
 // longestScalar bounds the text of a number, quantity or duration.
 const longestScalar = 32

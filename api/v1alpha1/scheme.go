@@ -6,7 +6,7 @@
 
 package v1alpha1
 
-//go:generate go tool -modfile=../../hack/tools/go.mod controller-gen object paths=.
+//go:generate go tool -modfile=../../hack/tools/go.mod controller-gen object crd paths=. output:crd:dir=../../charts/pillion/files/crds
 
 import (
 	"strings"

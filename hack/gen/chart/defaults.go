@@ -41,6 +41,7 @@ func defaults() Values {
 			Pod:       pod(),
 			ExtraArgs: []string{},
 		},
+		CRDs:          CRDs{Install: "Auto", Keep: true},
 		Guard:         Guard{Enabled: true},
 		NetworkPolicy: NetworkPolicy{Enabled: true, AdmissionFrom: []map[string]any{}, MetricsFrom: []map[string]any{}},
 		Monitoring: Monitoring{

@@ -24,6 +24,8 @@ type Values struct {
 	// Controller is the Deployment that keeps the certificate, where tls.source is
 	// controller.
 	Controller Controller `json:"controller"`
+	// CRDs are the definitions of the documents that owners write, as MeshService.
+	CRDs CRDs `json:"crds"`
 	// Guard is a ValidatingAdmissionPolicy that finds pods which opted in and are created
 	// without their sidecar, or with one that another webhook damaged. Where the cluster
 	// is older than Kubernetes 1.30, there is none.
@@ -97,6 +99,16 @@ type Controller struct {
 	Pod Pod `json:"pod"`
 	// ExtraArgs are more arguments for pillion-controller, as --log-level=debug.
 	ExtraArgs []string `json:"extraArgs"`
+}
+
+// CRDs is the part of Values about the CustomResourceDefinitions.
+type CRDs struct {
+	// Install is Always, Never or Auto. A cluster has each definition once and it belongs to
+	// one release: with Auto to the one that has no injector.revision.
+	Install string `json:"install" jsonschema:"enum=Auto,enum=Always,enum=Never"`
+	// Keep leaves them in the cluster when the release is uninstalled: with a definition,
+	// everything that it defines is deleted.
+	Keep bool `json:"keep"`
 }
 
 // Guard is the part of Values about the ValidatingAdmissionPolicy.
