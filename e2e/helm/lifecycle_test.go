@@ -101,13 +101,20 @@ func lastIndex(list []string, item string) int {
 
 // checkGone wants nothing of the release in the cluster: what was rendered, what
 // carries the release's label, and whatever else is in its namespace, of any kind that
-// kube-apiserver has. Events stay until they are old.
+// kube-apiserver has. Events stay until they are old, and definitions for good.
 func checkGone(t *testing.T, c client.Client, r *release.Release) {
 	t.Helper()
 	for _, object := range r.Objects {
 		found := &unstructured.Unstructured{}
 		found.SetGroupVersionKind(object.GroupVersionKind())
-		if err := c.Get(t.Context(), client.ObjectKeyFromObject(object), found); !apierrors.IsNotFound(err) {
+		err := c.Get(t.Context(), client.ObjectKeyFromObject(object), found)
+		if kept(object) {
+			if err != nil {
+				t.Errorf("%s %s did not stay: %v", object.GetKind(), object.GetName(), err)
+			}
+			continue
+		}
+		if !apierrors.IsNotFound(err) {
 			t.Errorf("%s %s is left behind (%v)", object.GetKind(), object.GetName(), err)
 		}
 	}
@@ -123,10 +130,18 @@ func checkGone(t *testing.T, c client.Client, r *release.Release) {
 				t.Fatal(err)
 			}
 			for _, left := range list.Items {
+				if kept(&left) {
+					continue
+				}
 				t.Errorf("%s %s/%s is left behind", kind.Kind, left.Namespace, left.Name)
 			}
 		}
 	}
+}
+
+// kept says whether Helm leaves an object in the cluster.
+func kept(object client.Object) bool {
+	return object.GetAnnotations()["helm.sh/resource-policy"] == "keep"
 }
 
 // kind is one whose objects can be listed.

@@ -41,6 +41,34 @@ one: both would answer for the same pods.
 {{- end }}
 
 {{/*
+Whether the release brings a definition; the argument is a dict of root and name. With Auto
+that is the release without a revision, and not if somebody else has brought it: Helm
+would refuse the whole release. Where Helm only renders, lookup finds nobody.
+*/}}
+{{- define "pillion.crds.install" -}}
+{{- $install := .root.Values.crds.install -}}
+{{- if eq $install "Always" -}}
+true
+{{- else if and (eq $install "Auto") (not .root.Values.injector.revision) (not (include "pillion.crds.owner" .)) -}}
+true
+{{- end -}}
+{{- end }}
+
+{{/* Who else has brought a definition: a release, or no release of Helm's; empty where nobody has. */}}
+{{- define "pillion.crds.owner" -}}
+{{- with lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" .name -}}
+{{- $by := .metadata.annotations | default dict -}}
+{{- $release := get $by "meta.helm.sh/release-name" -}}
+{{- $namespace := get $by "meta.helm.sh/release-namespace" -}}
+{{- if not $release -}}
+no release of Helm's
+{{- else if not (and (eq $release $.root.Release.Name) (eq $namespace $.root.Release.Namespace)) -}}
+release {{ $release }} in namespace {{ $namespace }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
 What a Deployment's selector and a Service's selector say: never changes. The
 argument is a dict of root and component.
 */}}

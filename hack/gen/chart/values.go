@@ -103,8 +103,9 @@ type Controller struct {
 
 // CRDs is the part of Values about the CustomResourceDefinitions.
 type CRDs struct {
-	// Install is Always, Never or Auto. A cluster has each definition once and it belongs to
-	// one release: with Auto to the one that has no injector.revision.
+	// Install is Always, Never or Auto. A cluster has each definition once, and it belongs to
+	// one release: with Auto to one that has no injector.revision, and to the first of
+	// several.
 	Install string `json:"install" jsonschema:"enum=Auto,enum=Always,enum=Never"`
 	// Keep leaves them in the cluster when the release is uninstalled: with a definition,
 	// everything that it defines is deleted.
