@@ -57,6 +57,7 @@ demo-images: # the images of the demo's third part
 build: ## build the programs into bin/
 	$(GOBUILD) -o $(BIN)/ $(PROGRAMS)
 	ln -sf pillionctl $(BIN)/kubectl-pillion
+	cp hack/kubectl_complete-pillion $(BIN)/
 
 .PHONY: reproducible
 reproducible: ## build everything twice, for amd64 and arm64, and compare

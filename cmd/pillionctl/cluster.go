@@ -27,6 +27,7 @@ type cluster struct {
 func (c *cluster) addFlags(cmd *cobra.Command) {
 	c.addConnectionFlags(cmd)
 	cmd.Flags().StringVarP(&c.namespace, "namespace", "n", "", "`namespace` (default: the context's)")
+	completeNamespaces(cmd, c)
 }
 
 // addConnectionFlags adds those that say which cluster.

@@ -48,7 +48,7 @@ func commandsPage() string {
 	var page strings.Builder
 	page.WriteString(generated + "# pillionctl\n\n")
 	writeCommand(&page, root)
-	page.WriteString("\n`pillionctl COMMAND --help` prints the same. Installed in PATH under the name kubectl-pillion, it is `kubectl pillion` as well.\n")
+	page.WriteString("\n`pillionctl COMMAND --help` prints the same. Installed in PATH under the name kubectl-pillion, it is `kubectl pillion` as well;\nwith `hack/kubectl_complete-pillion` beside it, kubectl completes its command lines, with names from the cluster.\n")
 	for _, cmd := range root.Commands() {
 		writeCommands(&page, cmd)
 	}

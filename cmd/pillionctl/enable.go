@@ -39,6 +39,8 @@ func (p *program) switchCommand(invocation string, enable bool) *cobra.Command {
 		Args: cobra.ExactArgs(1),
 	}
 	in.addFlags(cmd)
+	kinds := workloadKinds()
+	cmd.ValidArgsFunction = completeObject(&in, kinds[:len(kinds)-1])
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return p.switchInjection(cmd.Context(), &in, args[0], enable, dryRun)

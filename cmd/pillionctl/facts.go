@@ -204,21 +204,3 @@ func (c *connection) namespaceFacts(ctx context.Context, ns *corev1.Namespace) p
 	n.Budgets.Value, n.Budgets.Err = items(ctx, c, &policyv1.PodDisruptionBudgetList{}, func(l *policyv1.PodDisruptionBudgetList) []policyv1.PodDisruptionBudget { return l.Items }, in)
 	return n
 }
-
-// making is who makes new sidecars in a release's namespaces. The cluster's webhook
-// says it in the status annotation of a pod that is created as a dry run; where none
-// can be tried it is taken to be this program's version, and known is false.
-func (c *connection) making(ctx context.Context, f *preflight.Facts, r *preflight.Installed) (making injector.Making, known bool) {
-	if len(r.Trials) == 0 {
-		r.Trials = c.trials(ctx, f, r)
-	}
-	for n := range r.Trials {
-		if r.Trials[n].Pod == nil {
-			continue
-		}
-		if status, err := injector.ParseStatus(r.Trials[n].Pod.Annotations[injector.StatusAnnotation]); err == nil {
-			return injector.Making{Version: status.Version, Config: status.Config}, true
-		}
-	}
-	return r.Injector.Making(), false
-}

@@ -10,6 +10,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pillion-mesh/pillion/preflight"
@@ -17,22 +18,23 @@ import (
 
 // workloadKind is a kind that can be named on the command line.
 type workloadKind struct {
-	kind string
+	gvk schema.GroupVersionKind
 	// names that kubectl takes for it, the one that is printed first.
 	names []string
 	empty func() client.Object
-	list  func() client.ObjectList
 }
 
+// workloadKinds are those with a pod template, and last the Pod itself.
 func workloadKinds() []workloadKind {
+	apps, batch := appsv1.SchemeGroupVersion, batchv1.SchemeGroupVersion
 	return []workloadKind{
-		{"Deployment", []string{"deployment", "deploy", "deployments"}, func() client.Object { return &appsv1.Deployment{} }, func() client.ObjectList { return &appsv1.DeploymentList{} }},
-		{"StatefulSet", []string{"statefulset", "sts", "statefulsets"}, func() client.Object { return &appsv1.StatefulSet{} }, func() client.ObjectList { return &appsv1.StatefulSetList{} }},
-		{"DaemonSet", []string{"daemonset", "ds", "daemonsets"}, func() client.Object { return &appsv1.DaemonSet{} }, func() client.ObjectList { return &appsv1.DaemonSetList{} }},
-		{"ReplicaSet", []string{"replicaset", "rs", "replicasets"}, func() client.Object { return &appsv1.ReplicaSet{} }, func() client.ObjectList { return &appsv1.ReplicaSetList{} }},
-		{"CronJob", []string{"cronjob", "cj", "cronjobs"}, func() client.Object { return &batchv1.CronJob{} }, func() client.ObjectList { return &batchv1.CronJobList{} }},
-		{"Job", []string{"job", "jobs"}, func() client.Object { return &batchv1.Job{} }, func() client.ObjectList { return &batchv1.JobList{} }},
-		{"Pod", []string{"pod", "po", "pods"}, func() client.Object { return &corev1.Pod{} }, func() client.ObjectList { return &corev1.PodList{} }},
+		{apps.WithKind("Deployment"), []string{"deployment", "deploy", "deployments"}, func() client.Object { return &appsv1.Deployment{} }},
+		{apps.WithKind("StatefulSet"), []string{"statefulset", "sts", "statefulsets"}, func() client.Object { return &appsv1.StatefulSet{} }},
+		{apps.WithKind("DaemonSet"), []string{"daemonset", "ds", "daemonsets"}, func() client.Object { return &appsv1.DaemonSet{} }},
+		{apps.WithKind("ReplicaSet"), []string{"replicaset", "rs", "replicasets"}, func() client.Object { return &appsv1.ReplicaSet{} }},
+		{batch.WithKind("CronJob"), []string{"cronjob", "cj", "cronjobs"}, func() client.Object { return &batchv1.CronJob{} }},
+		{batch.WithKind("Job"), []string{"job", "jobs"}, func() client.Object { return &batchv1.Job{} }},
+		{corev1.SchemeGroupVersion.WithKind("Pod"), []string{"pod", "po", "pods"}, func() client.Object { return &corev1.Pod{} }},
 	}
 }
 
@@ -59,18 +61,15 @@ func (c *connection) object(ctx context.Context, ref string) (client.Object, err
 	if err != nil {
 		return nil, err
 	}
-	return c.get(ctx, kind.empty(), name)
+	return c.get(ctx, kind, name)
 }
 
-func (c *connection) get(ctx context.Context, object client.Object, name string) (client.Object, error) {
+func (c *connection) get(ctx context.Context, kind workloadKind, name string) (client.Object, error) {
+	object := kind.empty()
 	if err := c.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: name}, object); err != nil {
-		return nil, fmt.Errorf("reading %s in namespace %s: %w", name, c.namespace, err)
+		return nil, fmt.Errorf("reading %s %s in namespace %s: %w", kind.gvk.Kind, name, c.namespace, err)
 	}
-	gvk, err := c.GroupVersionKindFor(object)
-	if err != nil {
-		return nil, fmt.Errorf("reading %s in namespace %s: %w", name, c.namespace, err)
-	}
-	object.GetObjectKind().SetGroupVersionKind(gvk)
+	object.GetObjectKind().SetGroupVersionKind(kind.gvk)
 	return object, nil
 }
 

@@ -36,6 +36,14 @@ func (p *program) whyCommand(invocation string) *cobra.Command {
 	}
 	in.addFlags(cmd)
 	live.addConnectionFlags(cmd)
+	completeNamespaces(cmd, &live)
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		live.namespace = ""
+		if cmd.Flags().Changed("namespace") {
+			live.namespace = in.namespace
+		}
+		return completeObject(&live, workloadKinds())(cmd, args, typed)
+	}
 	output := addOutput(cmd, "`format`: table or json", "table", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := output.check(); err != nil {

@@ -153,7 +153,7 @@ func (c *connection) template(ctx context.Context, object client.Object) (*corev
 		if err != nil {
 			return nil, fmt.Sprintf("the pod is the %s's %s, a kind that is not known here", owner.Kind, owner.Name)
 		}
-		if object, err = c.get(ctx, kind.empty(), owner.Name); err != nil {
+		if object, err = c.get(ctx, kind, owner.Name); err != nil {
 			return nil, err.Error()
 		}
 	}
