@@ -9,11 +9,11 @@ import (
 
 func (p *program) configCommand(invocation string) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "config", Short: "Check and explain an InjectorConfig",
+		Use: "config", Short: "Check and explain an InjectorConfig; check, render and compare MeshServices",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(p.validateCommand(invocation), p.explainCommand(invocation))
+	cmd.AddCommand(p.validateCommand(invocation), p.explainCommand(invocation), p.renderCommand(invocation), p.lintCommand(invocation), p.configDiffCommand(invocation))
 	return cmd
 }
 

@@ -1,0 +1,113 @@
+package mesh
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestDiff(t *testing.T) {
+	for _, test := range []struct{ name, from, to, want string }{
+		{"nothing", `{inbound: [{port: 1}, {port: 2}]}`, `{inbound: [{port: 2}, {port: 1}]}`, ""},
+		{"a default that is said", `{inbound: [{port: 1}]}`, `{inbound: [{port: 1, protocol: HTTP}], undeclaredEgress: Passthrough}`, ""},
+		{"a timeout", `{inbound: [{port: 1, timeout: 2s}]}`, `{inbound: [{port: 1, timeout: 60s}]}`, "port 1: timeout 2s -> 1m\n"},
+		{
+			"streams", `{inbound: [{port: 1}]}`, `{inbound: [{port: 1, maxConcurrentStreams: 5}]}`,
+			"port 1: max concurrent streams none -> 5 (open connections are drained once)\n",
+		},
+		{"connections to HTTP", `{inbound: [{port: 1}]}`, `{inbound: [{port: 1, maxConnections: 5}]}`, "port 1: max connections none -> 5\n"},
+		{
+			"connections to TCP", `{inbound: [{port: 1, protocol: TCP}]}`, `{inbound: [{port: 1, protocol: TCP, maxConnections: 5}]}`,
+			"port 1: max connections none -> 5 (open connections are drained once)\n",
+		},
+		{
+			"a new port", `{}`, `{inbound: [{port: 1, adaptiveConcurrency: {}}]}`,
+			"port 1: is new with adaptive concurrency 3 to 1000 requests, 25% headroom, measured every 1m (it holds for connections made from now on)\n",
+		},
+		{"a new destination", `{}`, `{egress: [{name: ledger, host: ledger.test, port: 8080}]}`, "ledger: new destination ledger.test:8080\n"},
+		{
+			"retries", `{egress: [{name: a, host: a.test, port: 8080}]}`, `{egress: [{name: a, host: a.test, port: 8080, retries: {}}]}`,
+			"a: retries none -> 1 on ConnectFailure, RefusedStream, 20% of requests at most\n",
+		},
+		{
+			"bytes", `{egress: [{name: a, host: a.test, port: 443, protocol: TLS}]}`, `{egress: [{name: a, host: a.test, port: 443, protocol: TLS, breakers: {maxConnections: 2}}]}`,
+			"a: max connections none -> 2 (open connections are drained once)\n",
+		},
+		{
+			"refused", `{}`, `{undeclaredEgress: Refused}`,
+			"undeclared egress: Passthrough -> Refused (open connections to undeclared destinations that are no HTTP are drained once)\n",
+		},
+	} {
+		var got strings.Builder
+		for _, change := range Diff(resolved(t, "  "+test.from), resolved(t, "  "+test.to)) {
+			fmt.Fprintln(&got, change)
+		}
+		if diff := cmp.Diff(test.want, got.String()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
+	}
+}
+
+// TestDiffOfEveryField changes the fields of the model one after the other: none of them
+// is forgotten.
+func TestDiffOfEveryField(t *testing.T) {
+	full := func() *Service {
+		return resolved(t, `
+  inbound: [{port: 1, adaptiveConcurrency: {}, rateLimit: {requests: 1}, maxConnectionAge: 1s}]
+  egress:
+  - name: a
+    host: a.test
+    port: 8080
+    retries: {when: [Reset], safeMethods: [s.A/Get], perTryTimeout: 1s}
+    outlierDetection: {}
+    routes: [{headers: [{name: x, value: "1"}], grpc: {service: s.A, methods: [Get]}, to: b, fallback: {when: Fails}}]
+  - {name: b, host: b.test, port: 8080}
+`)
+	}
+	// How it is called follows from the address, and Created and Number are about the
+	// document.
+	ignored := map[string]bool{"Hosts": true, "Name": true, "Namespace": true, "Created": true, "Number": true}
+	var visit func(path string, field func(*Service) reflect.Value)
+	visit = func(path string, field func(*Service) reflect.Value) {
+		value := field(full())
+		switch value.Kind() {
+		case reflect.Struct:
+			for n := range value.NumField() {
+				if name := value.Type().Field(n).Name; !ignored[name] || value.Type() == reflect.TypeFor[Header]() {
+					visit(path+"."+name, func(s *Service) reflect.Value { return field(s).Field(n) })
+				}
+			}
+			return
+		case reflect.Slice:
+			visit(path+"[0]", func(s *Service) reflect.Value { return field(s).Index(0) })
+			return
+		}
+		to := full()
+		change(field(to))
+		if changes := Diff(full(), to); len(changes) == 0 {
+			t.Errorf("%s may change, and nobody is told", path)
+		} else if text, err := json.Marshal(changes); err != nil || strings.Contains(string(text), "%!") {
+			t.Errorf("%s: %s %v", path, text, err)
+		}
+	}
+	visit("service", func(s *Service) reflect.Value { return reflect.ValueOf(s).Elem() })
+}
+
+func change(value reflect.Value) {
+	switch value.Kind() {
+	case reflect.Bool:
+		value.SetBool(!value.Bool())
+	case reflect.String:
+		value.SetString("Absent")
+	case reflect.Int, reflect.Int64:
+		value.SetInt(value.Int() + 1)
+	case reflect.Uint16, reflect.Uint32:
+		value.SetUint(value.Uint() + 1)
+	default:
+		panic(value.Kind().String())
+	}
+}
