@@ -34,7 +34,10 @@ type ctlRun struct {
 }
 
 // ctl runs pillionctl against kube-apiserver with all rights.
-func ctl(t *testing.T, args ...string) ctlRun { return ctlAs(t, world.kubeconfig, args...) }
+func ctl(t *testing.T, args ...string) ctlRun {
+	t.Helper()
+	return ctlAs(t, world.kubeconfig, args...)
+}
 
 // ctlAs runs it with the rights of a kubeconfig.
 func ctlAs(t *testing.T, kubeconfig string, args ...string) ctlRun {

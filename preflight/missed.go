@@ -43,7 +43,7 @@ func (f *Facts) isOurs(r *Installed, configuration string) bool {
 // have been about something else: it is the latest time at which the label came.
 func labelledAt(ns *corev1.Namespace, label string) (at time.Time, by string) {
 	for _, entry := range ns.ManagedFields {
-		if entry.FieldsV1 != nil && entry.Time != nil && strings.Contains(string(entry.FieldsV1.Raw), `"f:`+label+`"`) && entry.Time.After(at) {
+		if entry.FieldsV1 != nil && entry.Time != nil && strings.Contains(entry.FieldsV1.GetRawString(), `"f:`+label+`"`) && entry.Time.After(at) {
 			at, by = entry.Time.Time, entry.Manager
 		}
 	}

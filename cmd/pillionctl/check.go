@@ -143,7 +143,7 @@ func (p *program) printResults(results []preflight.Result) error {
 			category = view.Category
 			fmt.Fprintf(&text, "%s\n", category)
 		}
-		fmt.Fprintf(&text, "  %-8s %-23s %s\n", p.colored(view.Result), view.ID, view.Holds)
+		fmt.Fprintf(&text, "  %-8s %-24s %s\n", p.colored(view.Result), view.ID, view.Holds)
 		hinted := ""
 		for _, f := range view.Findings {
 			fmt.Fprintf(&text, "           %s\n", strings.TrimPrefix(f.Subject+": "+f.Message, ": "))

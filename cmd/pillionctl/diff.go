@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -71,7 +72,7 @@ type changedWay struct {
 
 func (p *program) diff(ctx context.Context, o *diffOptions, format string) error {
 	if o.file == "" {
-		return fmt.Errorf("no configuration: give the file of the new InjectorConfig with -f FILE")
+		return errors.New("no configuration: give the file of the new InjectorConfig with -f FILE")
 	}
 	c, err := o.connect()
 	if err != nil {

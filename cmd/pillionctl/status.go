@@ -137,20 +137,21 @@ func (c *connection) workloads(ctx context.Context, f *preflight.Facts, only str
 	lines = []workloadLine{}
 	for n := range f.Releases.Value {
 		r := &f.Releases.Value[n]
-		var making injector.Making
-		known, asked := true, false
+		var by *auditor
 		for m := range f.Namespaces.Value {
 			ns := &f.Namespaces.Value[m]
 			if only != "" && ns.Name != only || !r.Claims(ns) {
 				continue
 			}
-			if !asked {
-				asked = true
-				if making, known = c.making(ctx, f, r); !known {
+			if by == nil { // a release without pods is not asked
+				making, known := c.making(ctx, f, r)
+				if !known {
 					unsure = append(unsure, r.String())
 				}
+				by = &auditor{injector: r.Injector, making: making}
 			}
-			found, err := c.audit(ctx, &auditor{r.Injector, making, injector.Namespace{Name: ns.Name, Labels: ns.Labels}})
+			by.namespace = injector.Namespace{Name: ns.Name, Labels: ns.Labels}
+			found, err := c.audit(ctx, by)
 			if err != nil {
 				return nil, nil, err
 			}

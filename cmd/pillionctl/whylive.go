@@ -69,9 +69,7 @@ func (p *program) whyLive(ctx context.Context, in *cluster, ref, format string) 
 		return err
 	}
 	a := explain(j)
-	if a.Cluster, err = c.tell(ctx, object, j, where); err != nil {
-		return err
-	}
+	a.Cluster = c.tell(ctx, object, j, where)
 	return p.writeAccounts([]account{a}, format)
 }
 
@@ -97,7 +95,7 @@ func (p *program) judgeLive(object client.Object, where *place) (*judged, error)
 }
 
 // tell asks the cluster.
-func (c *connection) tell(ctx context.Context, object client.Object, j *judged, where *place) (*clusterAccount, error) {
+func (c *connection) tell(ctx context.Context, object client.Object, j *judged, where *place) *clusterAccount {
 	f, r := where.facts, where.release
 	a := &clusterAccount{
 		Release: r.Namespace + "/" + r.Name, Revision: r.Revision(),
@@ -109,7 +107,7 @@ func (c *connection) tell(ctx context.Context, object client.Object, j *judged, 
 	}
 	pod, isPod := object.(*corev1.Pod)
 	if !isPod {
-		return a, nil
+		return a
 	}
 	making, _ := c.making(ctx, f, r)
 	audit := r.Injector.AuditBy(injector.Request{Pod: j.pod, Namespace: j.namespace}, making)
@@ -120,7 +118,7 @@ func (c *connection) tell(ctx context.Context, object client.Object, j *judged, 
 	if audit.State == injector.Missed {
 		a.Evidence = f.WhyMissed(r, where.namespace, pod)
 	}
-	return a, nil
+	return a
 }
 
 // createdNow creates a pod like those of the object, as a dry run.
