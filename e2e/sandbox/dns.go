@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 )
@@ -24,6 +25,7 @@ type DNS struct {
 	mutex   sync.Mutex
 	names   map[string][]netip.Addr
 	queries map[string]int
+	slow    time.Duration
 }
 
 // NewDNS starts a server that knows no name yet.
@@ -74,6 +76,13 @@ func (d *DNS) Queries(name string) int {
 	return d.queries[strings.ToLower(name)]
 }
 
+// Slow makes each answer take some time, up to the longest.
+func (d *DNS) Slow(longest time.Duration) {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	d.slow = longest
+}
+
 func (d *DNS) serve(packets *net.UDPConn) {
 	buffer := make([]byte, 1500)
 	for {
@@ -85,16 +94,17 @@ func (d *DNS) serve(packets *net.UDPConn) {
 		if message.Unpack(buffer[:n]) != nil || len(message.Questions) != 1 {
 			continue
 		}
-		d.answer(&message)
+		after := d.answer(&message)
 		if packed, err := message.Pack(); err == nil {
-			_, _ = packets.WriteToUDPAddrPort(packed, from)
+			time.AfterFunc(after, func() { _, _ = packets.WriteToUDPAddrPort(packed, from) })
 		}
 	}
 }
 
 // answer makes a question its own answer. A name without an address of the family
-// that is asked for exists, if it has one of the other.
-func (d *DNS) answer(m *dnsmessage.Message) {
+// that is asked for exists, if it has one of the other. It is to be given after some
+// time.
+func (d *DNS) answer(m *dnsmessage.Message) (after time.Duration) {
 	question := m.Questions[0]
 	name := strings.ToLower(strings.TrimSuffix(question.Name.String(), "."))
 	d.mutex.Lock()
@@ -121,4 +131,8 @@ func (d *DNS) answer(m *dnsmessage.Message) {
 			Header: dnsmessage.ResourceHeader{Name: question.Name, Class: question.Class, TTL: 1}, Body: body,
 		})
 	}
+	if d.slow > 0 {
+		after = rand.N(d.slow)
+	}
+	return after
 }

@@ -1,0 +1,270 @@
+package dataplane
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
+	"github.com/pillion-mesh/pillion/bootstrap"
+	"github.com/pillion-mesh/pillion/e2e/injected"
+	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/e2e/traffic"
+	"github.com/pillion-mesh/pillion/lifecycle"
+)
+
+// shop is a pod of a service whose MeshService changes, what it calls and who calls it.
+type shop struct {
+	t        *testing.T
+	pod      *sandbox.Running
+	outside  *sandbox.Pod
+	backends map[string]*sandbox.Pod
+	dns      *sandbox.DNS
+	config   *sandbox.ConfigMap
+}
+
+func newShop(t *testing.T, w want) *shop {
+	t.Helper()
+	s := &shop{t: t, outside: sandbox.NewPod(t, "outside"), backends: map[string]*sandbox.Pod{}, dns: sandbox.NewDNS(t), config: sandbox.NewConfigMap(t)}
+	for _, name := range backends() {
+		p := sandbox.NewPod(t, name)
+		serve(t, p)
+		s.backends[name] = p
+		s.dns.Set(hostOf(name), p.IPv4)
+	}
+	p := sandbox.NewPod(t, "shop")
+	p.DNS, p.ConfigMaps = s.dns, map[string]*sandbox.ConfigMap{v1alpha1.MeshConfigMap("shop"): s.config}
+	serve(t, p)
+	s.pod = run(t, p, w, sandbox.App{})
+	injected.Ready(t, s.pod)
+	return s
+}
+
+func (s *shop) put(content []byte) {
+	s.t.Helper()
+	s.config.Write(s.t, map[string][]byte{bootstrap.GenerationFile: content})
+}
+
+func (s *shop) apply(g *bootstrap.Generation) {
+	s.t.Helper()
+	data, err := g.Seal()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.put(data)
+}
+
+func (s *shop) status() (is lifecycle.MeshStatus) {
+	s.t.Helper()
+	code, body := injected.Status(s.t, s.outside, s.pod.Pod, http.MethodGet, lifecycle.MeshStatusPath)
+	if err := json.Unmarshal([]byte(body), &is); err != nil || code != http.StatusOK {
+		s.t.Fatalf("/status: HTTP %d %s: %v", code, body, err)
+	}
+	return is
+}
+
+// await waits until a version is in force.
+func (s *shop) await(version string) {
+	s.t.Helper()
+	var is lifecycle.MeshStatus
+	sandbox.Eventually(s.t, "version "+version+" is in force", time.Minute, func() bool {
+		is = s.status()
+		if is.State == lifecycle.MeshRejected && is.Wanted != nil && is.Wanted.Version == version {
+			s.t.Fatalf("it was rejected: %s", is.Reason)
+		}
+		return is.State == lifecycle.MeshApplied && is.Running.Version == version
+	})
+}
+
+// rejected is how many updates Envoy did not take.
+func (s *shop) rejected() (updates uint64) {
+	s.t.Helper()
+	for name, value := range injected.Stats(s.t, s.pod) {
+		if strings.HasSuffix(name, ".update_rejected") || strings.HasSuffix(name, ".update_failure") {
+			updates += value
+		}
+	}
+	return updates
+}
+
+// callers are one of each kind for each backend, and for the service itself.
+func (s *shop) callers() map[string]func(context.Context) error {
+	all := map[string]func(context.Context) error{}
+	add := func(name string, from, to *sandbox.Pod, host string) {
+		pick := func() string { return to.IPv4.String() }
+		url := "http://" + net.JoinHostPort(host, httpPort) + "/"
+		for kind, transport := range map[string]*http.Transport{
+			"kept": {}, "new": {DisableKeepAlives: true}, "HTTP/2": {Protocols: unencryptedHTTP2()}, "sandbox": {},
+		} {
+			transport.DialContext = traffic.Dialer(from, pick, httpPort)
+			header := http.Header{}
+			if kind == "sandbox" {
+				header.Set("X-Sandbox", "yes")
+			}
+			all[name+", "+kind] = func(ctx context.Context) error {
+				return traced(ctx, func(ctx context.Context) error { return postTo(ctx, transport, url, header) })
+			}
+		}
+		secure := &http.Transport{DialContext: traffic.Dialer(from, pick, tlsPort), TLSClientConfig: &tls.Config{ServerName: host, InsecureSkipVerify: true}} //nolint:gosec // a test's
+		all[name+", TLS"] = func(ctx context.Context) error {
+			return postTo(ctx, secure, "https://"+net.JoinHostPort(host, tlsPort)+"/", nil)
+		}
+		all[name+", gRPC"] = rpcTo(net.JoinHostPort(host, grpcPort), traffic.Dialer(from, pick, grpcPort))
+		all[name+", TCP"] = echoes(traffic.Dialer(from, pick, echoPort))
+	}
+	for name, p := range s.backends {
+		add("to "+name, s.pod.Pod, p, hostOf(name))
+	}
+	add("from outside", s.outside, s.pod.Pod, "shop.test")
+	return all
+}
+
+func unencryptedHTTP2() *http.Protocols {
+	var only http.Protocols
+	only.SetUnencryptedHTTP2(true)
+	return &only
+}
+
+func postTo(ctx context.Context, transport *http.Transport, url string, header http.Header) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, traffic.Once("hello"))
+	if err != nil {
+		return err
+	}
+	request.ContentLength = 5
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	_, err = traffic.Do(transport, request, "POST / 5 bytes")
+	return err
+}
+
+// echoes says something on a connection that lives for some seconds.
+func echoes(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context) error {
+	var c net.Conn
+	var since time.Time
+	return func(ctx context.Context) (err error) {
+		if c != nil && time.Since(since) > 3*time.Second {
+			_ = c.Close()
+			c = nil
+		}
+		if c == nil {
+			if c, err = dial(ctx, "", ""); err != nil {
+				return err
+			}
+			since = time.Now()
+		}
+		_ = c.SetDeadline(time.Now().Add(15 * time.Second))
+		heard := make([]byte, 5)
+		if _, err = io.WriteString(c, "hello"); err == nil {
+			_, err = io.ReadFull(c, heard)
+		}
+		if err != nil {
+			_ = c.Close()
+			c = nil
+		}
+		return err
+	}
+}
+
+func rpcTo(target string, dial func(context.Context, string, string) (net.Conn, error)) func(context.Context) error {
+	connection, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, "", "") }))
+	return func(ctx context.Context) error {
+		if err != nil {
+			return err
+		}
+		answer, err := grpc_health_v1.NewHealthClient(connection).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
+		if err == nil && answer.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
+			err = errors.New("not serving")
+		}
+		return err
+	}
+}
+
+// underCalls runs something while all callers call, and is what failed.
+func (s *shop) underCalls(f func()) (made int, failures []string) {
+	s.t.Helper()
+	stop, cancel := context.WithCancel(s.t.Context())
+	var all sync.WaitGroup
+	var mutex sync.Mutex
+	for name, call := range s.callers() {
+		all.Go(func() {
+			for stop.Err() == nil {
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(stop), 15*time.Second)
+				err := call(ctx)
+				cancel()
+				mutex.Lock()
+				made++
+				if err != nil {
+					failures = append(failures, fmt.Sprintf("%s %s: %v", time.Now().Format("15:04:05.000"), name, err))
+				}
+				mutex.Unlock()
+				select {
+				case <-stop.Done():
+				case <-time.After(50*time.Millisecond + rand.N(50*time.Millisecond)):
+				}
+			}
+		})
+	}
+	f()
+	cancel()
+	all.Wait()
+	return made, failures
+}
+
+func (s *shop) expectNone(made int, failures []string) {
+	s.t.Helper()
+	s.t.Logf("%d requests, %d failed", made, len(failures))
+	if len(failures) > 0 || made == 0 {
+		s.t.Errorf("%d of %d requests failed\n%s", len(failures), made, strings.Join(failures[:min(20, len(failures))], "\n"))
+	}
+}
+
+// soakChanges is how many changes there are: a thousand in `make soak`.
+func soakChanges() int {
+	if os.Getenv("PILLION_SOAK") != "" {
+		return 1000
+	}
+	return 40
+}
+
+// TestThousandChanges: whatever a MeshService is changed to, no request fails, with a
+// DNS that takes up to a second for each answer, and Envoy takes every step. Some
+// changes come one on the heels of another.
+func TestThousandChanges(t *testing.T) {
+	s := newShop(t, want{})
+	s.dns.Slow(time.Second)
+	of := &changes{dice: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))}
+	s.expectNone(s.underCalls(func() {
+		for n := range soakChanges() {
+			g := of.next(t)
+			s.apply(g)
+			if n%5 != 0 {
+				s.await(g.Version)
+			}
+		}
+		g := of.next(t)
+		s.apply(g)
+		s.await(g.Version)
+		s.config.Write(t, nil)
+		sandbox.Eventually(t, "it is gone", time.Minute, func() bool { return s.status().State == lifecycle.MeshPassthrough })
+	}))
+	if n := s.rejected(); n > 0 {
+		t.Errorf("Envoy did not take %d updates\n%s", n, s.pod.Envoy.Logs())
+	}
+}

@@ -1,0 +1,142 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pillion-mesh/pillion/lifecycle"
+)
+
+// awaitReason waits until the sidecar is on its way, and says what is in it.
+func (s *meshed) awaitReason(says string) {
+	s.t.Helper()
+	eventually(s.t, "it waits: "+says, func() (string, bool) {
+		is := s.status()
+		return fmt.Sprintf("%+v", is), is.State == lifecycle.MeshApplying && strings.Contains(is.Reason, says)
+	})
+}
+
+// TestDiskIsFull: a change waits for room, and says so.
+func TestDiskIsFull(t *testing.T) {
+	t.Parallel()
+	s := startMeshed(t, func(of *command) {
+		if err := unix.Mount("tmpfs", of.Folder, "tmpfs", 0, "size=256k,mode=777"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(of.Folder, unix.MNT_DETACH) })
+	})
+	s.waitReady(t)
+	filler := filepath.Join(s.Folder, "filler")
+	if err := os.WriteFile(filler, make([]byte, 256<<10), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("the folder is not full: %v", err)
+	}
+	g := numbered(1)
+	s.put(sealed(t, g))
+	s.awaitReason("the volume pillion-run is full")
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	s.await(g.Version, lifecycle.MeshApplied)
+}
+
+// TestEnvoyHangsMeanwhile: a change waits for Envoy's main thread, and says so. Of those
+// that come while one is under way only the newest is applied.
+func TestEnvoyHangsMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := startMeshed(t, nil)
+	s.waitReady(t)
+	pid := s.envoy(t)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	s.put(sealed(t, numbered(1)))
+	s.awaitReason("the admin interface of Envoy has not answered in time")
+	for n := range int64(8) {
+		s.put(sealed(t, numbered(n+2)))
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	s.await(numberedVersion(t, 9), lifecycle.MeshApplied)
+	if _, metrics := s.get(t, "/metrics"); !strings.Contains(metrics, "pillion_proxy_generation_applied_total 1\n") && !strings.Contains(metrics, "pillion_proxy_generation_applied_total 2\n") {
+		t.Errorf("more were applied than the first and the last:\n%s", metrics)
+	}
+}
+
+func numberedVersion(t *testing.T, number int64) string {
+	t.Helper()
+	g := numbered(number)
+	sealed(t, g)
+	return g.Version
+}
+
+// TestOneThatKills: what the sidecar has not survived several times is not tried again,
+// and another one is.
+func TestOneThatKills(t *testing.T) {
+	t.Parallel()
+	version := numberedVersion(t, 1)
+	s := startMeshed(t, func(of *command) {
+		if err := os.WriteFile(filepath.Join(of.Folder, attempt), fmt.Appendf(nil, "%s %d\n", version, mostAttempts), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	})
+	s.put(sealed(t, numbered(1)))
+	s.waitReady(t)
+	if is := s.await(version, lifecycle.MeshRejected); !strings.Contains(is.Reason, "is not tried again: the sidecar has ended 3 times while it was being applied") {
+		t.Errorf("%+v", is)
+	}
+	s.put(sealed(t, numbered(2)))
+	s.await(numberedVersion(t, 2), lifecycle.MeshApplied)
+	if _, err := os.Stat(filepath.Join(s.Folder, attempt)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the next container would think that this one had not survived: %v", err)
+	}
+}
+
+// TestDrainMeetsChange: neither happens in the middle of the other.
+func TestDrainMeetsChange(t *testing.T) {
+	t.Parallel()
+	s := startMeshed(t, nil)
+	s.waitReady(t)
+	unlock, err := lockFolder(s.Folder) // as while listeners change
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	drained := make(chan string)
+	go func() {
+		var out strings.Builder
+		Drain(ctx, lifecycle.Drain{DrainTime: time.Minute}, s.Folder, &out)
+		drained <- out.String()
+	}()
+	g := numbered(1)
+	s.put(sealed(t, g))
+	s.awaitReason("waiting for the end of a change of Envoy's listeners")
+	if _, err := os.Stat(filepath.Join(s.Folder, draining)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the drain has begun in the middle of a change: %v", err)
+	}
+	// So that the drain is the first to have it.
+	eventually(t, "it drains", func() (string, bool) {
+		unlock()
+		_, err := os.Stat(filepath.Join(s.Folder, draining))
+		return fmt.Sprint(err, s.status()), err == nil || s.status().State == lifecycle.MeshApplied
+	})
+	cancel()
+	if said := <-drained; !strings.Contains(said, "draining inbound connections") && !strings.Contains(said, "interrupted") {
+		t.Errorf("drain: %s", said)
+	}
+	next := numbered(2)
+	s.put(sealed(t, next))
+	s.awaitReason("the pod is draining: nothing is changed any more")
+	if is := s.status(); is.Running != nil && is.Running.Version == next.Version {
+		t.Errorf("%+v", is)
+	}
+}
