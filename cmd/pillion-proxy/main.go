@@ -22,6 +22,10 @@ const usage = `pillion-proxy runs beside Envoy in the sidecar container.
   pillion-proxy drain ARGUMENTS                  tells clients to go elsewhere, and returns when they have
   pillion-proxy version
 
+While Envoy runs, run applies what the service's MeshService was rendered to, from the file generation.json in /pillion/mesh,
+and takes it back when the file goes. On its status port it answers GET /healthz, /readyz, /metrics, and /status: as JSON, which
+generation runs, which is wanted, and whether that is applied or why not.
+
 ARGUMENTS are --name=value. Pillion's webhook writes them; without them each command says which it misses.
 
 Exit codes: 0 done, or Envoy ended as it was told to; 2 wrong arguments; 1 anything else that failed, but for
