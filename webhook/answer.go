@@ -90,7 +90,7 @@ type auditAnnotations struct {
 	AgainReason   string `json:"again-reason,omitzero"`
 }
 
-// refusal is the part of a metav1.Status that a refused pod's owner gets to see.
+// refusal is the part of a metav1.Status that a refused object's owner gets to see.
 type refusal struct {
 	Status  string         `json:"status"`
 	Message string         `json:"message"`
@@ -135,26 +135,37 @@ func auditOf(decision injector.Decision) auditAnnotations {
 // refusalOf says all of an owner's mistakes at once, as validation in
 // kube-apiserver does.
 func refusalOf(request *reviewRequest, result *injector.Result) *refusal {
-	spelled := result.Errors[:min(len(result.Errors), maxCauses)]
-	details := refusalDetails{Name: request.Name, Kind: "pods"}
-	var message strings.Builder
-	message.WriteString(result.Decision.Reason.String() + ": ")
-	if len(spelled) == 0 {
-		message.WriteString(result.Message)
+	prefix := result.Decision.Reason.String() + ": "
+	if len(result.Errors) == 0 {
+		prefix += result.Message
 	}
-	for n, err := range spelled {
+	causes := make([]cause, len(result.Errors))
+	for n, err := range result.Errors {
+		causes[n] = cause{string(err.Type), err.ErrorBody(), err.Field}
+	}
+	return newRefusal(refusalDetails{Name: request.Name, Kind: "pods"}, prefix, causes)
+}
+
+// newRefusal spells the first causes out and counts the rest.
+func newRefusal(of refusalDetails, prefix string, causes []cause) *refusal {
+	of.Causes = causes[:min(len(causes), maxCauses)]
+	var message strings.Builder
+	message.WriteString(prefix)
+	for n, cause := range of.Causes {
 		if n > 0 {
 			message.WriteString("; ")
 		}
-		message.WriteString(err.Error())
-		details.Causes = append(details.Causes, cause{string(err.Type), err.ErrorBody(), err.Field})
+		if cause.Field != "" {
+			message.WriteString(cause.Field + ": ")
+		}
+		message.WriteString(cause.Message)
 	}
-	if more := len(result.Errors) - len(spelled); more > 0 {
+	if more := len(causes) - len(of.Causes); more > 0 {
 		message.WriteString("; and " + strconv.Itoa(more) + " more")
 	}
 	return &refusal{
 		Status: metav1.StatusFailure, Reason: string(metav1.StatusReasonInvalid), Code: http.StatusUnprocessableEntity,
-		Message: message.String(), Details: details,
+		Message: message.String(), Details: of,
 	}
 }
 

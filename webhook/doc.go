@@ -1,5 +1,5 @@
 // Package webhook answers kube-apiserver's questions: what is to be changed in this
-// new pod, and what should the owner of this workload know?
+// new pod, what should the owner of this workload know, and is this MeshService valid?
 //
 // The way of one request, from top to bottom:
 //
@@ -10,6 +10,9 @@
 //	POST /validate-workload: the same, with a workload, and Review in place of the
 //	patch; the answer is `allowed: true` and warnings
 //
+//	POST /validate-meshservice: the same, with a MeshService, which v1alpha1 decodes and
+//	validates; no Injector is asked
+//
 // There is no disk access, no lock and no API call on it. What the Injector comes
 // from (the configuration file) and what the connections are secured with (the
 // certificate) are polled aside and swapped in whole; a file that cannot be used
@@ -17,5 +20,6 @@
 //
 // Whatever goes wrong on our side is answered with HTTP 500 or 503, never with
 // `allowed: false`: then the failurePolicy decides about the pod, which it
-// does not for a pod that we refuse. Workloads are never refused.
+// does not for what we refuse: a pod or a MeshService with a mistake in it. Workloads
+// are never refused.
 package webhook

@@ -29,8 +29,8 @@ const (
 	failuresLogged = 1
 )
 
-// Handler answers POST /mutate, about new pods, and POST /validate-workload, about
-// the workloads that will make them. Both share the bounds.
+// Handler answers POST /mutate, about new pods, POST /validate-workload, about the
+// workloads that will make them, and POST /validate-meshservice. All share the bounds.
 type Handler struct {
 	configuration *Configuration
 	metrics       *Metrics
@@ -88,6 +88,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.serve(w, r, h.decideOnWorkload("baseline"))
 	case "/validate-workload/restricted":
 		h.serve(w, r, h.decideOnWorkload("restricted"))
+	case "/validate-meshservice":
+		h.serve(w, r, h.decideOnMeshService)
 	default:
 		http.NotFound(w, r)
 	}

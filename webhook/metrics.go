@@ -15,22 +15,24 @@ import (
 const (
 	// outcomeFailed is that of a request that got an HTTP error.
 	outcomeFailed = "fail"
-	// outcomeReview is that of a request about a workload.
+	// outcomeReview is that of a request about a workload or a MeshService.
 	outcomeReview = "review"
 )
 
 // Metrics are what the webhook tells Prometheus. Every label has a closed set of
-// values, and every request is counted once: in admissions, workloads or failures.
+// values, and every request is counted once: in admissions, workloads, meshServices or
+// failures.
 type Metrics struct {
 	*metric.Set
 
-	admissions *prometheus.CounterVec
-	workloads  *prometheus.CounterVec
-	failures   *prometheus.CounterVec
-	warnings   *prometheus.CounterVec
-	duration   *prometheus.HistogramVec
-	inFlight   prometheus.Gauge
-	panics     prometheus.Counter
+	admissions   *prometheus.CounterVec
+	workloads    *prometheus.CounterVec
+	meshServices *prometheus.CounterVec
+	failures     *prometheus.CounterVec
+	warnings     *prometheus.CounterVec
+	duration     *prometheus.HistogramVec
+	inFlight     prometheus.Gauge
+	panics       prometheus.Counter
 
 	connections     prometheus.Gauge
 	connectionsShed *prometheus.CounterVec
@@ -63,6 +65,7 @@ func NewMetrics() *Metrics {
 	m := &Metrics{Set: metric.NewSet("webhook", injector.Version)}
 	m.admissions = m.Counters("admissions_total", "Pods that were decided on.", "verdict", "reason", "dry_run")
 	m.workloads = m.Counters("workload_reviews_total", "Workloads that were looked at for what their owners should know; all are allowed.", "kind")
+	m.meshServices = m.Counters("meshservice_reviews_total", "MeshServices that were made or changed: accepted, accepted with warnings (warned) or refused; other is what is none.", "outcome")
 	m.failures = m.Counters("requests_failed_total", "Requests that got an HTTP error instead of a decision; failurePolicy decided about them.", "reason")
 	m.warnings = m.Counters("warnings_total", "Warnings given to owners.", "reason")
 	m.duration = m.Histograms("request_duration_seconds", "Time from a request's header to its response.",
@@ -99,6 +102,9 @@ func (m *Metrics) initialise() {
 		m.workloads.WithLabelValues(workload.Kind)
 	}
 	m.workloads.WithLabelValues(otherKind)
+	for _, outcome := range []string{meshAccepted, meshWarned, meshRefused, meshOther} {
+		m.meshServices.WithLabelValues(outcome)
+	}
 	for _, outcome := range []string{string(injector.Inject), string(injector.Skip), string(injector.Refuse), outcomeReview, outcomeFailed} {
 		m.duration.WithLabelValues(outcome)
 	}

@@ -17,25 +17,34 @@ const (
 	maxWarnings = 4096
 )
 
-// fitWarnings makes warnings that reach the client whole: each within the limit
-// for one, all together within the limit for all, the first ones preferred, and
-// the rest counted.
+// fitWarnings makes warnings about pods and workloads that reach the client whole.
 func fitWarnings(warnings []injector.Warning) []string {
+	texts := make([]string, len(warnings))
+	for n, warning := range warnings {
+		texts[n] = warning.Reason.Code + ": " + warning.Message
+	}
+	return fitTexts(texts, "`pillionctl why` shows all")
+}
+
+// fitTexts makes warnings that reach the client whole: each within the limit for one,
+// all together within the limit for all, the first ones preferred, and the rest
+// counted, with where they are shown.
+func fitTexts(warnings []string, where string) []string {
 	if len(warnings) == 0 {
 		return nil
 	}
 	texts := make([]string, 0, len(warnings))
 	total := 0
 	for n, warning := range warnings {
-		text := fitWarning(warning)
+		text := fitText(warning)
 		length := utf8.RuneCountInString(text)
 		// Unless it is the last one, the next might have to be counted instead.
 		reserve := 0
 		if n < len(warnings)-1 {
-			reserve = utf8.RuneCountInString(restWarning(len(warnings)))
+			reserve = utf8.RuneCountInString(restWarning(len(warnings), where))
 		}
 		if total+length+reserve > maxWarnings {
-			return append(texts, restWarning(len(warnings)-n))
+			return append(texts, restWarning(len(warnings)-n, where))
 		}
 		texts = append(texts, text)
 		total += length
@@ -43,20 +52,20 @@ func fitWarnings(warnings []injector.Warning) []string {
 	return texts
 }
 
-func restWarning(count int) string {
-	return fmt.Sprintf("... and %d more; `pillionctl why` shows all", count)
+func restWarning(count int, where string) string {
+	return fmt.Sprintf("... and %d more; %s", count, where)
 }
 
-// fitWarning is the text of one warning. kube-apiserver drops a warning that
-// has a control character in it, and a terminal obeys others, such as those that
-// turn the writing direction.
-func fitWarning(warning injector.Warning) string {
+// fitText is the text of one warning. kube-apiserver drops a warning that has a control
+// character in it, and a terminal obeys others, such as those that turn the writing
+// direction.
+func fitText(warning string) string {
 	text := strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return unicode.ReplacementChar
 		}
 		return r
-	}, warning.Reason.Code+": "+warning.Message)
+	}, warning)
 	if utf8.RuneCountInString(text) <= maxWarning {
 		return text
 	}

@@ -14,6 +14,10 @@ import (
 func validateEgress(mesh *MeshService, path *field.Path) field.ErrorList {
 	egress := mesh.Spec.Egress
 	errs := validateLength(len(egress), MaxDestinations, path)
+	if errs != nil {
+		return errs
+	}
+	targets := newTargets(egress)
 	for n := range egress {
 		to, at := &egress[n], path.Index(n)
 		errs = slices.Concat(errs,
@@ -23,7 +27,7 @@ func validateEgress(mesh *MeshService, path *field.Path) field.ErrorList {
 			validateWord("spec.egress[].protocol", at.Child("protocol"), &to.Protocol),
 			validateDestinationBounds(to, at),
 			validateRetries(to, at.Child("retries")),
-			validateRoutes(egress, n, at.Child("routes")),
+			targets.validateRoutes(to, at.Child("routes")),
 		)
 		if !to.Protocol.IsHTTP() {
 			with := fmt.Sprintf("protocol %s, of which only connections are seen: here connectTimeout and breakers.maxConnections are accepted", to.Protocol)

@@ -117,7 +117,7 @@ type Destination struct {
 	// For HTTP only.
 	//
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	Routes []Route `json:"routes,omitempty"`
 }
 
@@ -240,7 +240,7 @@ type Route struct {
 	// Headers that a request has, all of them.
 	//
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:MaxItems=8
 	Headers []HeaderMatch `json:"headers,omitempty"`
 	// GRPC is a method that is called.
 	GRPC *GRPCMatch `json:"grpc,omitempty"`

@@ -7,6 +7,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
+// retryConditions is the path of the closed set.
+const retryConditions = "spec.egress[].retries.when[]"
+
 func validateRetries(to *Destination, path *field.Path) field.ErrorList {
 	retries := to.Retries
 	if retries == nil {
@@ -15,7 +18,6 @@ func validateRetries(to *Destination, path *field.Path) field.ErrorList {
 	when, safe, perTry := path.Child("when"), path.Child("safeMethods"), path.Child("perTryTimeout")
 	errs := slices.Concat(
 		attempts.validate(retries.Attempts, path.Child("attempts")),
-		validateLength(len(retries.SafeMethods), MaxMethods, safe),
 		validateNames(retries.SafeMethods, safeMethod, "a gRPC method as shop.v1.Cart/GetCart", safe),
 		moment.validate(retries.PerTryTimeout, perTry),
 		percent.validate(retries.BudgetPercent, path.Child("budgetPercent")),
@@ -23,8 +25,11 @@ func validateRetries(to *Destination, path *field.Path) field.ErrorList {
 	if retries.When != nil && len(retries.When) == 0 {
 		errs = append(errs, field.Required(when, "give at least one condition, or leave it out for ConnectFailure and RefusedStream"))
 	}
+	if tooMany := validateLength(len(retries.When), len(Accepted(retryConditions)), when); tooMany != nil {
+		return append(errs, tooMany...)
+	}
 	for n := range retries.When {
-		errs = append(errs, validateWord("spec.egress[].retries.when[]", when.Index(n), &retries.When[n])...)
+		errs = append(errs, validateWord(retryConditions, when.Index(n), &retries.When[n])...)
 		if first := slices.Index(retries.When, retries.When[n]); first < n {
 			errs = append(errs, field.Invalid(when.Index(n), string(retries.When[n]), fmt.Sprintf("is given at %s already", when.Index(first))))
 		}

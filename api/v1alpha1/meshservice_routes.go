@@ -13,9 +13,9 @@ import (
 
 const (
 	// MaxRoutes of a destination.
-	MaxRoutes = 64
+	MaxRoutes = 32
 	// MaxHeaders of a route.
-	MaxHeaders = 16
+	MaxHeaders = 8
 	// MaxMethods of a route or of retries.
 	MaxMethods = 128
 	// MaxValue is the length of a header's value, and of the names in a route.
@@ -45,14 +45,37 @@ var (
 	headerValue = regexp.MustCompile(HeaderValuePattern)
 )
 
-func validateRoutes(egress []Destination, of int, path *field.Path) field.ErrorList {
-	from := &egress[of]
+// targets are the destinations that routes may lead to.
+type targets struct {
+	egress []Destination
+	names  map[string]int
+	// suggestions may still be made: each compares with all names.
+	suggestions int
+}
+
+// maxSuggestions in a document are more than anybody reads.
+const maxSuggestions = 20
+
+func newTargets(egress []Destination) *targets {
+	t := &targets{egress: egress, names: make(map[string]int, len(egress)), suggestions: maxSuggestions}
+	for n := range egress {
+		if _, used := t.names[egress[n].Name]; !used {
+			t.names[egress[n].Name] = n
+		}
+	}
+	return t
+}
+
+func (t *targets) validateRoutes(from *Destination, path *field.Path) field.ErrorList {
 	errs := validateLength(len(from.Routes), MaxRoutes, path)
+	if errs != nil {
+		return errs
+	}
 	for n := range from.Routes {
 		route, at := &from.Routes[n], path.Index(n)
 		errs = slices.Concat(errs,
 			validateMatch(route, from.Protocol, at),
-			validateTo(egress, of, route, at.Child("to")),
+			t.validateTo(from, route, at.Child("to")),
 			validateFallback(route.Fallback, from, at.Child("fallback")),
 		)
 		if first := coveredBy(from.Routes[:n], route); first >= 0 {
@@ -68,6 +91,9 @@ func validateMatch(route *Route, protocol Protocol, path *field.Path) field.Erro
 	}
 	at := path.Child("headers")
 	errs := validateLength(len(route.Headers), MaxHeaders, at)
+	if errs != nil {
+		return errs
+	}
 	seen := map[string]int{}
 	for n := range route.Headers {
 		header, at := &route.Headers[n], at.Index(n)
@@ -120,13 +146,15 @@ func validateGRPC(match *GRPCMatch, protocol Protocol, path *field.Path) field.E
 	if match.Methods != nil && len(match.Methods) == 0 {
 		errs = append(errs, field.Required(at, "give the names of methods, or leave it out for all"))
 	}
-	errs = append(errs, validateLength(len(match.Methods), MaxMethods, at)...)
 	return append(errs, validateNames(match.Methods, grpcMethod, "the name of a method as GetCart", at)...)
 }
 
 // validateNames checks a list of names that are of one form and distinct.
 func validateNames(names []string, form *regexp.Regexp, accepted string, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	errs := validateLength(len(names), MaxMethods, path)
+	if errs != nil {
+		return errs
+	}
 	seen := map[string]int{}
 	for n, name := range names {
 		if len(name) > MaxValue || !form.MatchString(name) {
@@ -144,19 +172,18 @@ func validateNames(names []string, form *regexp.Regexp, accepted string, path *f
 
 // validateTo checks where a route leads. Requests go by one route only: those of the
 // destination that it leads to would not be followed, so there are none.
-func validateTo(egress []Destination, of int, route *Route, path *field.Path) field.ErrorList {
-	from := &egress[of]
+func (t *targets) validateTo(from *Destination, route *Route, path *field.Path) field.ErrorList {
 	if route.To == "" {
 		return field.ErrorList{field.Required(path, "the name of another destination of this document")}
 	}
 	if route.To == from.Name {
 		return field.ErrorList{field.Invalid(path, route.To, "must be another destination than the one that the route is of")}
 	}
-	n := slices.IndexFunc(egress, func(d Destination) bool { return d.Name == route.To })
-	if n < 0 {
-		return field.ErrorList{field.Invalid(path, route.To, unknownDestination(egress, of, route.To))}
+	n, known := t.names[route.To]
+	if !known {
+		return field.ErrorList{field.Invalid(path, route.To, "is no destination of this document"+t.suggest(from, route.To))}
 	}
-	to := &egress[n]
+	to := &t.egress[n]
 	switch {
 	case !to.Protocol.IsHTTP():
 		return field.ErrorList{field.Invalid(path, route.To, fmt.Sprintf("must be a destination of requests; egress[%d] (%s) is of protocol %s", n, to.Name, to.Protocol))}
@@ -168,20 +195,24 @@ func validateTo(egress []Destination, of int, route *Route, path *field.Path) fi
 	return nil
 }
 
-func unknownDestination(egress []Destination, of int, name string) string {
+// suggest names the destination that was probably meant, or some that there are.
+func (t *targets) suggest(from *Destination, name string) string {
+	if t.suggestions--; t.suggestions < 0 {
+		return ""
+	}
 	var names []string
-	for n := range egress {
-		if n != of && egress[n].Name != "" {
-			names = append(names, egress[n].Name)
+	for n := range t.egress {
+		if other := t.egress[n].Name; other != "" && other != from.Name {
+			names = append(names, other)
 		}
 	}
 	if near, ok := nearest.Name(name, names); ok {
-		return fmt.Sprintf("is no destination of this document; did you mean %q?", near)
+		return fmt.Sprintf("; did you mean %q?", near)
 	}
 	if shown := 10; len(names) > shown {
-		return fmt.Sprintf("is no destination of this document; others are %s and %d more", quoted(names[:shown]), len(names)-shown)
+		return fmt.Sprintf("; others are %s and %d more", quoted(names[:shown]), len(names)-shown)
 	}
-	return "is no destination of this document; others are " + quoted(names)
+	return "; others are " + quoted(names)
 }
 
 func validateFallback(fallback *Fallback, of *Destination, path *field.Path) field.ErrorList {

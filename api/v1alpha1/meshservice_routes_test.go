@@ -103,3 +103,35 @@ func TestValidateRoutesThatNeverMatch(t *testing.T) {
 		})
 	}
 }
+
+// TestValidateIsBounded gives what would take minutes if everything were compared with
+// everything: lists as long as a request to the webhook may be.
+func TestValidateIsBounded(t *testing.T) {
+	const many = 100_000
+	texts := func(form string, count int) string {
+		list := make([]string, count)
+		for n := range list {
+			list[n] = fmt.Sprintf(form, n)
+		}
+		return strings.Join(list, ", ")
+	}
+	var destinations []string
+	for n := range MaxDestinations {
+		destinations = append(destinations, fmt.Sprintf(`{"name": "a-rather-long-name-of-a-destination-that-is-number-%d", "host": "h%d.example.com", "port": 80, "routes": [%s]}`,
+			n, n, texts(`{"to": "b-rather-long-name-of-a-destination-that-is-number-%d", "headers": [{"name": "x", "value": "v"}]}`, MaxRoutes)))
+	}
+	for name, spec := range map[string]string{
+		"conditions":   `"egress": [{"name": "a", "host": "a", "port": 80, "retries": {"when": [` + texts(`"c%d"`, many) + `]}}]`,
+		"methods":      `"egress": [{"name": "a", "host": "a", "port": 80, "retries": {"safeMethods": [` + texts(`"a.B/C%d"`, many) + `]}}]`,
+		"routes":       `"egress": [{"name": "a", "host": "a", "port": 80, "routes": [` + texts(`{"to": "b%d", "headers": [{"name": "x", "value": "v"}]}`, many/2) + `]}]`,
+		"zeros":        `"inbound": [` + texts(`{"port": 0, "x%d": 1}`, many) + `], "egress": [` + texts(`{"name": "a%d", "host": 1, "port": 0}`, many/2) + `]`,
+		"ports":        `"inbound": [` + texts(`{"port": %d}`, many) + `]`,
+		"destinations": `"egress": [` + texts(`{"name": "a%d", "host": "a", "port": 80}`, many/2) + `]`,
+		"targets":      `"egress": [` + strings.Join(destinations, ", ") + `]`,
+	} {
+		document := `{"apiVersion": "pillion.dev/v1alpha1", "kind": "MeshService", "metadata": {"name": "cart"}, "spec": {` + spec + `}}`
+		if _, err := DecodeMeshService([]byte(document)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}

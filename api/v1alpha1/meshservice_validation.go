@@ -44,6 +44,9 @@ func validateMeshName(name string, path *field.Path) field.ErrorList {
 
 func validateInbound(ports []InboundPort, path *field.Path) field.ErrorList {
 	errs := validateLength(len(ports), MaxInboundPorts, path)
+	if errs != nil {
+		return errs
+	}
 	seen := map[int32]*field.Path{}
 	for n := range ports {
 		port, at := &ports[n], path.Index(n)
@@ -150,6 +153,8 @@ func validateStatistics(statistics *Statistics, path *field.Path) field.ErrorLis
 		series.validate(statistics.MaxSeries, path.Child("maxSeries"))...)
 }
 
+// validateLength bounds a list. One that is too long is not looked into: it may come
+// from somebody who wants to keep the webhook busy.
 func validateLength(length, most int, path *field.Path) field.ErrorList {
 	if length <= most {
 		return nil

@@ -86,11 +86,24 @@ func (p Problems) covers(path string) bool {
 
 // withInvalid adds what validation found in the values that could be read.
 func (p Problems) withInvalid(list field.ErrorList) Problems {
-	all := p
+	all, unread := p, make(map[string]bool, len(p))
+	for _, problem := range p {
+		unread[problem.Path] = true
+	}
 	for _, err := range list {
-		if !p.covers(err.Field) {
+		if !covered(unread, err.Field) {
 			all = append(all, Problem{err.Field, err.ErrorBody()})
 		}
 	}
 	return all
+}
+
+// covered is covers for many paths.
+func covered(unread map[string]bool, path string) bool {
+	for end := range len(path) {
+		if (path[end] == '.' || path[end] == '[') && unread[path[:end]] {
+			return true
+		}
+	}
+	return unread[path]
 }

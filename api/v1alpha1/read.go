@@ -54,7 +54,7 @@ func (r *reader) value(target reflect.Value, path string, value any) {
 // nothing was given, and the default would take its place in silence.
 func (r *reader) zero(target reflect.Value, path string, required bool) {
 	switch {
-	case !target.CanInt() || !target.IsZero() || r.problems.covers(path):
+	case !target.CanInt() || !target.IsZero():
 	case required:
 		r.problem(path, "must be above 0")
 	default:
@@ -95,8 +95,11 @@ func (r *reader) object(target reflect.Value, path string, object map[string]any
 		at := strings.TrimPrefix(path+"."+name, ".")
 		field, ok := known[name]
 		if ok {
+			known := len(r.problems)
 			r.value(field, at, object[name])
-			r.zero(field, at, slices.Contains(requiredOf(target.Type()), name))
+			if len(r.problems) == known {
+				r.zero(field, at, slices.Contains(requiredOf(target.Type()), name))
+			}
 			continue
 		}
 		names := fieldNames(target)
