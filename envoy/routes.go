@@ -94,6 +94,8 @@ func (r *renderer) elsewhere(d mesh.Destination, to mesh.Route, name string, m m
 func fallbackPolicy(on string) *routev3.RetryPolicy {
 	return &routev3.RetryPolicy{
 		RetryOn: on, NumRetries: number(1),
+		// The second cluster has nothing to recover from, so nobody has to be waited for.
+		RetryBackOff: &routev3.RetryPolicy_RetryBackOff{BaseInterval: seconds(time.Millisecond)},
 		RetryPriority: &routev3.RetryPolicy_RetryPriority{
 			Name: "envoy.retry_priorities.previous_priorities",
 			ConfigType: &routev3.RetryPolicy_RetryPriority_TypedConfig{
@@ -153,9 +155,13 @@ func retryPolicy(r mesh.Retries, repeatable bool) *routev3.RetryPolicy {
 			Name:       "envoy.retry_host_predicates.previous_hosts",
 			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: packed(&hostsv3.PreviousHostsPredicate{})},
 		}},
-		HostSelectionRetryMaxAttempts: 5,
+		HostSelectionRetryMaxAttempts: hostSelections,
 	}
 }
+
+// hostSelections bounds how often Envoy draws an address for a retry until it is another
+// one. Of two addresses each draw is the wrong one with a half.
+const hostSelections = 20
 
 // toward has the timeout, or none: Envoy's own would be 15 s.
 func toward(cluster string, timeout time.Duration) *routev3.RouteAction {

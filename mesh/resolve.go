@@ -45,7 +45,26 @@ func Resolve(document *v1alpha1.MeshService) (*Service, error) {
 	}
 	slices.SortFunc(s.Inbound, func(a, b Inbound) int { return cmp.Compare(a.Port, b.Port) })
 	slices.SortFunc(s.Egress, func(a, b Destination) int { return cmp.Compare(a.Name, b.Name) })
+	s.boundConnecting()
 	return s, nil
+}
+
+// boundConnecting has nobody wait longer for a connection than for an answer. Envoy counts
+// the time of an attempt from when the request is on its connection, so an address
+// that takes none, as that of a node that is gone, would cost the whole connectTimeout.
+func (s *Service) boundConnecting() {
+	for _, d := range s.Egress {
+		for _, r := range d.Routes {
+			if r.Fallback != FallbackFails {
+				continue
+			}
+			for n := range s.Egress {
+				if to := &s.Egress[n]; to.Name == r.To {
+					to.ConnectTimeout = min(to.ConnectTimeout, r.After)
+				}
+			}
+		}
+	}
 }
 
 func inbound(port v1alpha1.InboundPort) Inbound {

@@ -89,7 +89,7 @@ func TestResolve(t *testing.T) {
 			{Name: "db", Address: "db.example.com", Hosts: []string{"db.example.com"}, Port: 6000, Protocol: TLS, ConnectTimeout: 5 * time.Second},
 			{
 				Name: "ledger", Address: "ledger.money.svc", Hosts: []string{"ledger.money", "ledger.money.svc", "ledger.money.svc.cluster.local"}, Port: 80, Protocol: HTTP,
-				MaxConnectionAge: 4 * time.Minute, IdleTimeout: 4 * time.Second, ConnectTimeout: 5 * time.Second, DNSRefresh: 5 * time.Second,
+				MaxConnectionAge: 4 * time.Minute, IdleTimeout: 4 * time.Second, ConnectTimeout: 15 * time.Millisecond, DNSRefresh: 5 * time.Second,
 			},
 		},
 	}

@@ -307,7 +307,8 @@ const (
 type Fallback struct {
 	// When is Absent (the default) or Fails.
 	When FallbackWhen `json:"when,omitempty"`
-	// After is how long a response is waited for where when is Fails. Default: 100ms.
+	// After is how long a response is waited for where when is Fails, and a connection to
+	// the destination, whatever its connectTimeout is. Default: 100ms.
 	//
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Format=duration

@@ -38,7 +38,9 @@ func NewDNS(tb testing.TB) *DNS {
 		names:      map[string][]netip.Addr{}, queries: map[string]int{},
 	}
 	NewAddress(tb, d.Address)
-	if err := os.WriteFile(d.resolvConf, fmt.Appendf(nil, "nameserver %s\n", d.Address), 0o644); err != nil {
+	// As kubelet writes it: a name without five dots is looked for in the cluster first.
+	content := fmt.Sprintf("search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver %s\noptions ndots:5\n", d.Address)
+	if err := os.WriteFile(d.resolvConf, []byte(content), 0o644); err != nil {
 		tb.Fatal(err)
 	}
 	packets, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(d.Address, 53)))

@@ -66,7 +66,7 @@ func hijack(w http.ResponseWriter, r *http.Request) {
 // closing is how long ServeFor takes between its decision to close a connection and
 // the close: what arrives meanwhile is lost, as it is on a real network for as long as
 // the close is on its way.
-const closing = 100 * time.Millisecond
+const closing = 300 * time.Millisecond
 
 // ServeFor answers requests on a connection until none has come for some time.
 func ServeFor(c net.Conn, keepAlive time.Duration) {
