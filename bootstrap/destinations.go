@@ -1,5 +1,7 @@
 package bootstrap
 
+import "strings"
+
 // What every virtual host does to the headers of a request: it removes what Envoy says
 // in the client's name, and puts back what the client itself said, which was set aside.
 const (
@@ -18,4 +20,13 @@ const (
 func Keepalive() (probes, idle, interval uint32) {
 	k := keepalive()
 	return uint32(k.Probes), uint32(k.Time), uint32(k.Interval)
+}
+
+// InboundPrefix begins the names, in statistics, of clusters that lead to the pod's own app.
+const InboundPrefix = "inbound_"
+
+// OfDestination says whether a cluster, by its name in statistics, is one that the service
+// calls and has declared.
+func OfDestination(cluster string) bool {
+	return !strings.HasPrefix(cluster, InboundPrefix) && cluster != OutboundPassthrough && cluster != Blackhole
 }

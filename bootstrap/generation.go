@@ -99,6 +99,12 @@ type Statistics struct {
 	MaxSeries int `json:"maxSeries,omitempty"`
 }
 
+// What Destinations may be, beside empty.
+const (
+	StatisticsDetailed = "Detailed"
+	StatisticsNone     = "None"
+)
+
 // Duration is a time.Duration as protobuf's JSON has it: "1.5s".
 type Duration time.Duration
 

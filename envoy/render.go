@@ -104,7 +104,7 @@ func (r *renderer) inbound(p mesh.Inbound) bootstrap.InboundPort {
 }
 
 // inboundName has an underscore, which no destination's name has.
-func inboundName(port uint16) string { return fmt.Sprintf("inbound_%d", port) }
+func inboundName(port uint16) string { return fmt.Sprintf("%s%d", bootstrap.InboundPrefix, port) }
 
 func (r *renderer) filter(port uint16, f filter) json.RawMessage {
 	return r.raw(fmt.Sprintf("the filter %s of port %d", f.name, port), f.message())

@@ -237,14 +237,13 @@ func (m *applier) waiting(why string) {
 
 func (m *applier) inForce() {
 	running := m.config.Generation
-	state := lifecycle.MeshApplied
-	if running == nil {
-		state = lifecycle.MeshPassthrough
-	} else {
-		m.mutex.Lock()
-		m.keeps = running.Statistics
-		m.mutex.Unlock()
+	state, keeps := lifecycle.MeshPassthrough, bootstrap.Statistics{}
+	if running != nil {
+		state, keeps = lifecycle.MeshApplied, running.Statistics
 	}
+	m.mutex.Lock()
+	m.keeps = keeps
+	m.mutex.Unlock()
 	m.change(func(s *lifecycle.MeshStatus) { s.Running, s.State, s.Reason = known(running), state, "" })
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -10,15 +11,17 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pillion-mesh/pillion/bootstrap"
 	"github.com/pillion-mesh/pillion/lifecycle"
 )
 
 const (
 	// scrapeTime is what Envoy gets to answer a scrape.
 	scrapeTime = 10 * time.Second
-	// longestLine and mostLines bound a scrape, whatever Envoy has come to hold.
+	// longestLine and mostSeries bound a scrape, whatever Envoy has come to hold; the
+	// latter where the MeshService does not.
 	longestLine = 64 << 10
-	mostLines   = 50_000
+	mostSeries  = 50_000
 )
 
 // keptMetrics are the beginnings of the names of Envoy's metrics that are passed on.
@@ -68,32 +71,60 @@ func (s *status) passOn(ctx context.Context, out io.Writer) (cut bool, err error
 	if response.StatusCode != http.StatusOK {
 		return false, &refusal{path: "/stats/prometheus", status: response.StatusCode}
 	}
-	return filter(response.Body, out, mostLines)
+	return filter(response.Body, out, s.mesh.state().keeps)
 }
 
 // filter passes on the lines of metrics that are kept: samples, and the comment
 // before them that says what kind of metric it is.
-func filter(from io.Reader, to io.Writer, most int) (cut bool, err error) {
+func filter(from io.Reader, to io.Writer, keeps bootstrap.Statistics) (cut bool, err error) {
 	kept := keptMetrics()
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, longestLine)
-	for passed := 0; lines.Scan(); {
+	comment := ""
+	for series := 0; lines.Scan(); {
 		// Where Envoy broke off, the last line is a part of one.
 		if lines.Err() != nil {
 			break
 		}
-		name := strings.TrimPrefix(lines.Text(), "# TYPE ")
+		name, isComment := strings.CutPrefix(lines.Text(), "# TYPE ")
 		if !slices.ContainsFunc(kept, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 			continue
 		}
-		if passed++; passed > most {
+		if isComment {
+			comment = lines.Text() + "\n"
+			continue
+		}
+		if !keepsSample(lines.Text(), keeps.Destinations) {
+			continue
+		}
+		if series++; series > cmp.Or(keeps.MaxSeries, mostSeries) {
 			return true, nil
 		}
-		if _, err := fmt.Fprintln(to, lines.Text()); err != nil {
+		if _, err := fmt.Fprintf(to, "%s%s\n", comment, lines.Text()); err != nil {
 			return false, err
 		}
+		comment = ""
 	}
 	return false, lines.Err()
+}
+
+// keepsSample says whether a sample is passed on. What is no destination's always is.
+func keepsSample(sample, level string) bool {
+	_, labels, _ := strings.Cut(sample, `envoy_cluster_name="`)
+	cluster, _, ok := strings.Cut(labels, `"`)
+	if !ok || !bootstrap.OfDestination(cluster) || level == bootstrap.StatisticsDetailed {
+		return true
+	}
+	if level == bootstrap.StatisticsNone {
+		return false
+	}
+	// A histogram without its buckets has a sum and a count: the mean, and the rate. The last
+	// bucket is what makes it a histogram.
+	bucket, _, isBucket := strings.Cut(sample, "{")
+	if isBucket && strings.HasSuffix(bucket, "_bucket") {
+		return strings.Contains(sample, `le="+Inf"`)
+	}
+	return !strings.HasPrefix(sample, "envoy_cluster_upstream_cx_active{") && !strings.HasPrefix(sample, "envoy_cluster_upstream_cx_total{")
 }
 
 func (s *status) ownMetrics(out io.Writer, cut bool, failed error) {

@@ -91,7 +91,7 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// TestFilter passes on what is kept, whole lines, and no more than it may.
+// TestFilter passes on what is kept, whole lines, and no more series than it may.
 func TestFilter(t *testing.T) {
 	const envoys = "# TYPE envoy_server_live gauge\nenvoy_server_live{} 1\n\n# TYPE envoy_workers gauge\nenvoy_workers{} 4\n" +
 		"# TYPE envoy_cluster_upstream_rq counter\nenvoy_cluster_upstream_rq{a=\"1\"} 5\nenvoy_cluster_upstream_rq{a=\"2\"} 6\n"
@@ -99,16 +99,38 @@ func TestFilter(t *testing.T) {
 	for most, want := range map[int]struct {
 		text string
 		cut  bool
-	}{5: {kept, false}, 4: {kept[:strings.LastIndex(kept[:len(kept)-1], "\n")+1], true}, 0: {"", true}} {
+	}{0: {kept, false}, 3: {kept, false}, 2: {kept[:strings.LastIndex(kept[:len(kept)-1], "\n")+1], true}} {
 		var out strings.Builder
-		cut, err := filter(strings.NewReader(envoys), &out, most)
+		cut, err := filter(strings.NewReader(envoys), &out, bootstrap.Statistics{MaxSeries: most})
 		if err != nil || cut != want.cut || out.String() != want.text {
-			t.Errorf("at most %d lines: %t, %v\n%s", most, cut, err, out.String())
+			t.Errorf("at most %d series: %t, %v\n%s", most, cut, err, out.String())
 		}
 	}
 	var out strings.Builder
-	if _, err := filter(strings.NewReader("envoy_server_live"+strings.Repeat("x", longestLine)), &out, 5); err == nil {
+	if _, err := filter(strings.NewReader("envoy_server_live"+strings.Repeat("x", longestLine)), &out, bootstrap.Statistics{}); err == nil {
 		t.Error("a line without an end was taken")
+	}
+}
+
+// TestFilterOfDestinations: how much of a destination is passed on is for its
+// MeshService to say; the pod's own ports and the passthrough are always there.
+func TestFilterOfDestinations(t *testing.T) {
+	var envoys strings.Builder
+	for _, cluster := range []string{"users", "users_else_cart", "inbound_8080", "inbound_passthrough", "outbound_passthrough"} {
+		for _, line := range []string{`rq_total{envoy_cluster_name="%s"}`, `cx_total{envoy_cluster_name="%s"}`, `rq_time_bucket{envoy_cluster_name="%s",le="5"}`, `rq_time_bucket{envoy_cluster_name="%s",le="+Inf"}`, `rq_time_sum{envoy_cluster_name="%s"}`} {
+			envoys.WriteString("envoy_cluster_upstream_" + fmt.Sprintf(line, cluster) + " 1\n")
+		}
+	}
+	for level, want := range map[string]int{"": 3, bootstrap.StatisticsDetailed: 5, bootstrap.StatisticsNone: 0} {
+		var out strings.Builder
+		if _, err := filter(strings.NewReader(envoys.String()), &out, bootstrap.Statistics{Destinations: level}); err != nil {
+			t.Fatal(err)
+		}
+		for cluster, want := range map[string]int{"users": want, "users_else_cart": want, "inbound_8080": 5, "inbound_passthrough": 5, "outbound_passthrough": 5} {
+			if got := strings.Count(out.String(), `"`+cluster+`"`); got != want {
+				t.Errorf("level %q: %d series of %s are passed on, want %d\n%s", level, got, cluster, want, out.String())
+			}
+		}
 	}
 }
 
