@@ -1,0 +1,127 @@
+package meshservice
+
+import (
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/e2e/traffic"
+)
+
+// TestConnectionAgeRebalances calls a Service by gRPC, which keeps its connection.
+// When the Service gets a second pod, calls come to it once the connection has its
+// age; a connection that may get any age never leaves the first. No call fails.
+func TestConnectionAgeRebalances(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	first, second := c.pod("first"), c.pod("second")
+	for _, p := range []*sandbox.Pod{first, second} {
+		c.rpc(p, "9000", func(string) (string, error) { return p.Name, nil })
+	}
+	aged, fixed := sandbox.NewService(t, first), sandbox.NewService(t, first)
+	c.dns.Set("aged.default.svc.cluster.local", aged.IPv4)
+	c.dns.Set("fixed.default.svc.cluster.local", fixed.IPv4)
+	m := c.meshed("shop", `egress:
+		- {name: aged, service: {name: aged}, port: 9000, protocol: GRPC, maxConnectionAge: 1s}
+		- {name: fixed, service: {name: fixed}, port: 9000, protocol: GRPC, maxConnectionAge: 0s}
+	`, sandbox.App{})
+	channels := map[string]*grpc.ClientConn{}
+	for _, name := range []string{"aged", "fixed"} {
+		channels[name] = c.channel(m.Pod, name+".default.svc.cluster.local:9000")
+	}
+	var seen tally
+	both := func() bool {
+		for name, channel := range channels {
+			pod, err := call(t.Context(), channel, "/shop.v1.Cart/Get")
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			seen.add(name + " " + pod)
+		}
+		return seen.of("aged second") >= 10
+	}
+	for range 20 {
+		both()
+	}
+	if seen.of("aged second")+seen.of("fixed second") > 0 {
+		t.Fatal("calls come to a pod that the Service does not have")
+	}
+	aged.Lead(t, first, second)
+	fixed.Lead(t, first, second)
+	sandbox.Eventually(t, "ten calls come to the second pod", longest, both)
+	if got := seen.of("fixed second"); got > 0 {
+		t.Errorf("%d calls come to the second pod on connections of any age: this test cannot fail", got)
+	}
+}
+
+// TestInboundConnectionAgeLosesNothing calls a port, from outside the mesh, whose
+// connections may be one second old: clients connect anew, and no request is lost.
+func TestInboundConnectionAgeLosesNothing(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	p := c.pod("shop", "shop.test")
+	c.serve(p, traffic.Answer, "8080", "8081")
+	c.meshedIn(p, `inbound:
+		- {port: 8080, maxConnectionAge: 1s}
+		- {port: 8081}
+	`, sandbox.App{})
+	outside := c.pod("clients")
+	var all sync.WaitGroup
+	for _, client := range []struct {
+		name      string
+		transport *http.Transport
+	}{{"HTTP/1", c.client(outside)}, {"HTTP/2", c.client2(outside)}} {
+		of := map[string]*http.Transport{"8080": client.transport, "8081": client.transport.Clone()}
+		all.Go(func() {
+			dials := map[string]func() int64{}
+			for port, by := range of {
+				dials[port] = dialled(by).Load
+			}
+			for end := time.Now().Add(longest); dials["8080"]() < 4 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+				for port, by := range of {
+					if err := traffic.Post(t.Context(), by, "http://shop.test:"+port+"/"); err != nil {
+						t.Errorf("%s, port %s: %v", client.name, port, err)
+					}
+				}
+			}
+			if aged, control := dials["8080"](), dials["8081"](); aged < 4 || control != 1 {
+				t.Errorf("%s: the client connected %d times, and %d times to the port without an age", client.name, aged, control)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// TestIdleTimeoutBelowKeepAlive calls a server just when it closes idle connections.
+// With an idle timeout below that no request fails; with one above, many do.
+func TestIdleTimeoutBelowKeepAlive(t *testing.T) {
+	t.Parallel()
+	const keepAlive = 2 * time.Second
+	c := newCluster(t)
+	server := c.pod("server", "below.test", "above.test")
+	server.Serve(t, "8080", traffic.Accept(func(connection net.Conn) { traffic.ServeFor(connection, keepAlive) }))
+	m := c.meshed("shop", `egress:
+		- {name: below, host: below.test, port: 8080, idleTimeout: 1s}
+		- {name: above, host: above.test, port: 8080, idleTimeout: 10s}
+	`, sandbox.App{})
+	var errors [2]int64
+	var all sync.WaitGroup
+	for n, host := range []string{"below", "above"} {
+		all.Go(func() {
+			errors[n] = traffic.RaceErrors(t.Context(), "http://"+host+".test:8080/", keepAlive, c.dialer(m.Pod))
+		})
+	}
+	all.Wait()
+	t.Logf("failed requests: %d, and %d with an idle timeout above the server's", errors[0], errors[1])
+	if errors[0] > 0 {
+		t.Errorf("%d requests failed, want 0", errors[0])
+	}
+	if errors[1] < 24 {
+		t.Errorf("with an idle timeout above the server's %d requests failed: too few to show that this test can fail", errors[1])
+	}
+}

@@ -1,0 +1,108 @@
+package meshservice
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/pillion-mesh/pillion/e2e/injected"
+	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/e2e/traffic"
+)
+
+// TestBreakers holds that requests above a limit are answered at once and counted, and
+// that there is no limit where nobody asked for one.
+func TestBreakers(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	server := c.pod("server", "requests.test", "pending.test", "free.test")
+	m := c.meshed("shop", `egress:
+		- {name: requests, host: requests.test, port: 8080, breakers: {maxRequests: 5}}
+		- {name: pending, host: pending.test, port: 8081, breakers: {maxConnections: 3, maxPendingRequests: 2}}
+		- {name: free, host: free.test, port: 8082}
+	`, sandbox.App{})
+	by := c.client(m.Pod)
+	gated := func(name, port string) (*gate, func() answer) {
+		g := newGate()
+		c.serve(server, g.ServeHTTP, port)
+		return g, func() answer { return ask(t.Context(), by, http.MethodGet, "http://"+name+".test:"+port+"/") }
+	}
+	for name, want := range map[string]int{"requests": 5, "free": 12} {
+		g, send := gated(name, map[string]string{"requests": "8080", "free": "8082"}[name])
+		u := press(t, g, 12, send)
+		if u.inside != want || len(u.answered) != 12-want {
+			t.Errorf("%s: the server works on %d of 12 requests and %d were answered, want %d", name, u.inside, len(u.answered), want)
+		}
+		for _, a := range u.answered {
+			a.wants(t, "one too many", http.StatusServiceUnavailable)
+			if !strings.Contains(a.body, "overflow") {
+				t.Errorf("the answer does not say why: %s", a)
+			}
+		}
+		if got := m.stat("cluster." + name + ".upstream_rq_active_overflow"); int(got) != 12-want {
+			t.Errorf("%s: %d overflows are counted, want %d", name, got, 12-want)
+		}
+		if good := u.release(g); good != want {
+			t.Errorf("%s: %d were served, want %d", name, good, want)
+		}
+	}
+	// Three are on connections, two may wait, and the other seven may not.
+	g, send := gated("pending", "8081")
+	first := press(t, g, 3, send)
+	answers := make(chan answer, 9)
+	for range 9 {
+		go func() { answers <- send() }()
+	}
+	for range 7 {
+		(<-answers).wants(t, "one too many to wait", http.StatusServiceUnavailable)
+	}
+	if good := first.release(g); good != 3 {
+		t.Errorf("pending: %d of the first three were served", good)
+	}
+	for range 2 {
+		(<-answers).wants(t, "one of those that may wait", http.StatusOK)
+	}
+}
+
+// TestNoBreakerWhereNobodyAsked has 2,500 requests under way to a destination, each on a
+// connection of its own: more than the 1,024 that Envoy allows by default. None is
+// refused; where Envoy's defaults are asked for, some are.
+func TestNoBreakerWhereNobodyAsked(t *testing.T) {
+	const requests = 2500
+	c := newCluster(t)
+	server := c.pod("server", "free.test", "envoys.test")
+	m := c.meshed("shop", `egress:
+		- {name: free, host: free.test, port: 8080}
+		- {name: envoys, host: envoys.test, port: 8081, breakers: {maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024}}
+	`, sandbox.App{})
+	for name, port := range map[string]string{"free": "8080", "envoys": "8081"} {
+		g := newGate()
+		c.serve(server, g.ServeHTTP, port)
+		failed := make(chan int64)
+		go func() {
+			failed <- traffic.FailedAtOnce(t.Context(), requests, "http://"+name+".test:"+port+"/", fewAtATime(c.dialer(m.Pod)))
+		}()
+		overflows := func() uint64 {
+			all := injected.Stats(t, m.Running)
+			return all["cluster."+name+".upstream_rq_pending_overflow"] + all["cluster."+name+".upstream_rq_active_overflow"]
+		}
+		sandbox.Eventually(t, "all requests are under way, or one has been refused", 2*longest, func() bool { return len(g.came) == requests || overflows() > 0 })
+		close(g.open)
+		if got, defaults := <-failed, name == "envoys"; (got > 0) != defaults || (overflows() > 0) != defaults {
+			t.Errorf("%s: %d of %d requests failed, and %d overflowed", name, got, requests, overflows())
+		}
+	}
+}
+
+// fewAtATime opens few connections at the same time: a client that is so busy that it has
+// nothing to say for a while after connecting is no HTTP client to Envoy.
+func fewAtATime(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	turns := make(chan struct{}, 16)
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		turns <- struct{}{}
+		defer func() { <-turns }()
+		return dial(ctx, network, address)
+	}
+}

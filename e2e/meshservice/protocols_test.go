@@ -1,0 +1,71 @@
+package meshservice
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/e2e/traffic"
+)
+
+// TestProtocols: a destination is spoken to in its own protocol, whatever the app
+// speaks. Without the declaration the server gets what the app speaks, and does not
+// understand it.
+func TestProtocols(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	server := c.pod("server", "old.test", "new.test", "same.test", "undeclared.test")
+	old, modern := &http.Server{Handler: http.HandlerFunc(traffic.Answer)}, &http.Server{Handler: http.HandlerFunc(traffic.Answer), Protocols: new(http.Protocols)}
+	modern.Protocols.SetUnencryptedHTTP2(true)
+	server.Serve(t, "8080", old.Serve)
+	server.Serve(t, "8081", modern.Serve)
+	c.serve(server, traffic.Answer, "8082")
+	m := c.meshed("shop", `egress:
+		- {name: old, host: old.test, port: 8080, protocol: HTTP1}
+		- {name: new, host: new.test, port: 8081, protocol: HTTP2}
+		- {name: same, host: same.test, port: 8082, protocol: HTTP}
+	`, sandbox.App{})
+	clients := map[string]http.RoundTripper{"HTTP/1.1": c.client(m.Pod), "HTTP/2.0": c.client2(m.Pod)}
+	for _, test := range []struct {
+		client, url string
+		// got is what the server sees, nothing where it does not work.
+		got string
+	}{
+		{"HTTP/2.0", "http://old.test:8080/", "HTTP/1.1"}, {"HTTP/1.1", "http://old.test:8080/", "HTTP/1.1"}, {"HTTP/2.0", "http://undeclared.test:8080/", ""},
+		{"HTTP/1.1", "http://new.test:8081/", "HTTP/2.0"}, {"HTTP/2.0", "http://new.test:8081/", "HTTP/2.0"}, {"HTTP/1.1", "http://undeclared.test:8081/", ""},
+		{"HTTP/1.1", "http://same.test:8082/", "HTTP/1.1"}, {"HTTP/2.0", "http://same.test:8082/", "HTTP/2.0"},
+	} {
+		a := ask(t.Context(), clients[test.client], http.MethodPost, test.url)
+		if got := a.header.Get("X-Protocol"); got != test.got || (a.code == http.StatusOK) != (test.got != "") {
+			t.Errorf("%s to %s: %s, and the server saw %q, want %q", test.client, test.url, a, got, test.got)
+		}
+	}
+}
+
+// TestDeclaredServicesByAllTheirNames: an app may call a Service by any name that
+// leads to it, and Envoy finds the destination by it.
+func TestDeclaredServicesByAllTheirNames(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	server := c.pod("server")
+	c.serve(server, traffic.Answer, "80", "8080")
+	service := sandbox.NewService(t, server)
+	names := []string{"cart", "cart.default", "cart.default.svc", "cart.default.svc.cluster.local"}
+	for _, name := range names {
+		c.dns.Set(name, service.IPv4)
+	}
+	m := c.meshed("shop", `egress:
+		- {name: web, service: {name: cart}, port: 80}
+		- {name: other, service: {name: cart}, port: 8080}
+	`, sandbox.App{})
+	for _, name := range names {
+		for port, destination := range map[string]string{"": "web", ":80": "web", ":8080": "other"} {
+			counter := "cluster." + destination + ".upstream_rq_total"
+			before := m.stat(counter)
+			ask(t.Context(), c.client(m.Pod), http.MethodPost, "http://"+name+port+"/").wants(t, name+port, http.StatusOK)
+			if m.stat(counter) != before+1 {
+				t.Errorf("%s%s did not go by the destination %s", name, port, destination)
+			}
+		}
+	}
+}

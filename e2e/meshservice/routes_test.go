@@ -1,0 +1,146 @@
+package meshservice
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/e2e/traffic"
+)
+
+// states of the cache in TestMethodRouteWithFallback, and the port that it is on.
+func cacheStates() map[string]string {
+	return map[string]string{"well": "9001", "failing": "9002", "down": "9003", "hanging": "9004", "unreachable": "9001", "unknown": "9001"}
+}
+
+// TestMethodRouteWithFallback leads one gRPC method to a cache. Whatever the cache
+// does, no call fails; the cache's answers are used where it has any, and the other
+// methods never come to it. Without the fallback calls fail wherever the cache does.
+func TestMethodRouteWithFallback(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	origin, cache := c.pod("origin"), c.pod("cache")
+	c.rpc(origin, "9000", func(string) (string, error) { return "origin", nil })
+	c.rpc(cache, "9001", func(method string) (string, error) {
+		if method != "/shop.v1.Items/Get" {
+			return "", status.Errorf(codes.Unimplemented, "the cache was asked for %s", method)
+		}
+		return "cache", nil
+	})
+	c.rpc(cache, "9002", func(string) (string, error) { return "", status.Error(codes.Unavailable, "the cache is full") })
+	cache.Serve(t, "9004", traffic.Accept(func(connection net.Conn) {
+		for buffer := make([]byte, 4096); ; {
+			if _, err := connection.Read(buffer); err != nil {
+				return
+			}
+		}
+	}))
+	spec := "egress:\n"
+	for state, port := range cacheStates() {
+		for _, kind := range []string{"fallback", "none"} {
+			name := state + "-" + kind
+			c.dns.Set(name+".test", origin.IPv4)
+			c.dns.Set("cache-"+name+".test", cacheAddress(state, cache)...)
+			fallback := map[string]string{"fallback": ", fallback: {when: Fails, after: 100ms}"}[kind]
+			spec += fmt.Sprintf(`- {name: %[1]s, host: %[1]s.test, port: 9000, protocol: GRPC, timeout: 2s, routes: [{grpc: {service: shop.v1.Items, methods: [Get]}, to: cache-%[1]s%[2]s}]}
+				- {name: cache-%[1]s, host: cache-%[1]s.test, port: %[3]s, protocol: GRPC}
+			`, name, fallback, port)
+		}
+	}
+	m := c.meshed("shop", spec, sandbox.App{})
+	var all sync.WaitGroup
+	for state := range cacheStates() {
+		all.Go(func() { itemsCalls(c, m, state) })
+	}
+	all.Wait()
+}
+
+// cacheAddress is what DNS says of the cache in a state.
+func cacheAddress(state string, cache *sandbox.Pod) []netip.Addr {
+	switch state {
+	case "unreachable": // nobody has this address
+		return []netip.Addr{cache.IPv4.Next()}
+	case "unknown":
+		return nil
+	}
+	return []netip.Addr{cache.IPv4}
+}
+
+// itemsCalls calls the method that is led to the cache and one that is not.
+func itemsCalls(c cluster, m *meshed, state string) {
+	const calls = 20
+	by, control := c.channel(m.Pod, state+"-fallback.test:9000"), c.channel(m.Pod, state+"-none.test:9000")
+	want := map[bool]string{true: "cache", false: "origin"}[state == "well"]
+	for n := range calls {
+		if got, err := call(c.Context(), by, "/shop.v1.Items/Get"); err != nil || got != want {
+			c.Errorf("cache %s: call %d: %q, %v, want the answer of the %s", state, n+1, got, err, want)
+		}
+		if got, err := call(c.Context(), by, "/shop.v1.Items/List"); err != nil || got != "origin" {
+			c.Errorf("cache %s: another method: %q, %v, want the answer of the origin", state, got, err)
+		}
+	}
+	if got, err := call(c.Context(), control, "/shop.v1.Items/Get"); (err == nil) != (state == "well") {
+		c.Errorf("cache %s, no fallback: %q, %v", state, got, err)
+	}
+}
+
+// TestHeaderRouteToASandbox leads requests with a header to a sandbox of the service: it
+// gets exactly those. A sandbox that does not exist costs no request where there is a
+// fallback, and fails visibly where there is none. One that comes later is found.
+func TestHeaderRouteToASandbox(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	origin, alice, bob := c.pod("origin", "shop.test", "carol.test"), c.pod("alice", "alice.test"), c.pod("bob")
+	c.dns.Set("gone.test", c.pod("nobody").IPv4)
+	for _, p := range []*sandbox.Pod{origin, alice, bob} {
+		c.serve(p, func(w http.ResponseWriter, _ *http.Request) { says(p.Name)(w, nil) }, "80")
+	}
+	m := c.meshed("shop", `egress:
+		- name: shop
+		  host: shop.test
+		  port: 80
+		  routes:
+		    - {headers: [{name: X-Sandbox, value: alice}], to: alice, fallback: {}}
+		    - {headers: [{name: X-Sandbox, value: bob}], to: bob, fallback: {}}
+		    - {headers: [{name: X-Sandbox, value: gone}], to: gone, fallback: {}}
+		    - {headers: [{name: X-Sandbox, value: bob-alone}], to: bob}
+		    - {headers: [{name: X-Sandbox, value: gone-alone}], to: gone}
+		- {name: alice, host: alice.test, port: 80}
+		- {name: bob, host: bob.test, port: 80, dnsRefresh: 1s}
+		- {name: gone, host: gone.test, port: 80}
+	`, sandbox.App{})
+	by := c.client(m.Pod)
+	send := func(sandbox string) answer {
+		headers := []string{}
+		if sandbox != "" {
+			headers = []string{"x-sandbox", sandbox}
+		}
+		return ask(t.Context(), by, http.MethodPost, "http://shop.test/", headers...)
+	}
+	for header, want := range map[string]string{"": "origin", "alice": "alice", "Alice": "origin", "alice2": "origin", "bob": "origin", "gone": "origin"} {
+		for range 20 {
+			if a := send(header); a.code != http.StatusOK || a.body != want {
+				t.Errorf("x-sandbox %q: %s, want the answer of %s", header, a, want)
+			}
+		}
+	}
+	for _, header := range []string{"bob-alone", "gone-alone"} {
+		send(header).wants(t, header+" has no fallback", http.StatusServiceUnavailable)
+	}
+	c.dns.Set("bob.test", bob.IPv4)
+	sandbox.Eventually(t, "bob's sandbox gets requests", longest, func() bool {
+		a := send("bob")
+		a.wants(t, "while bob's sandbox comes", http.StatusOK)
+		return a.body == "bob"
+	})
+	if a := send("bob-alone"); a.body != "bob" {
+		t.Errorf("without a fallback: %s", a)
+	}
+}

@@ -1,0 +1,109 @@
+package meshservice
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/e2e/traffic"
+)
+
+// TestUndeclaredIsRefused: HTTP to what is not declared gets 403 with a sentence that
+// says what to do, other connections are closed before a byte has come to anybody,
+// and what is declared works, as DNS and reserved ports do. In a pod that did not ask
+// for it everything works.
+func TestUndeclaredIsRefused(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	server := c.pod("server", "declared.test", "other.test")
+	for _, port := range []string{"8080", "8081"} {
+		c.serve(server, traffic.Answer, port)
+	}
+	c.rpc(server, "9000", func(string) (string, error) { return "well", nil })
+	var accepted tally
+	for _, port := range []string{"9777", "9778", "3306"} {
+		server.Serve(t, port, traffic.Accept(func(connection net.Conn) {
+			accepted.add(port)
+			echo(connection)
+		}))
+	}
+	const egress = `egress:
+		- {name: http, host: declared.test, port: 8080}
+		- {name: bytes, host: declared.test, port: 9777, protocol: TCP}
+	`
+	for _, pod := range []struct {
+		*meshed
+		refused bool
+	}{
+		{c.meshed("shop", egress+"undeclaredEgress: Refused\n", sandbox.App{}), true},
+		{c.meshed("control", egress, sandbox.App{}), false},
+	} {
+		by, code := c.client(pod.Pod), map[bool]int{true: http.StatusForbidden, false: http.StatusOK}[pod.refused]
+		ask(t.Context(), by, http.MethodPost, "http://declared.test:8080/").wants(t, pod.Name+", declared", http.StatusOK)
+		for _, url := range []string{"http://other.test:8080/", "http://declared.test:8081/", "http://" + server.IPv4.String() + ":8080/"} {
+			a := ask(t.Context(), by, http.MethodPost, url)
+			a.wants(t, pod.Name+", "+url, code)
+			host := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/")
+			if pod.refused && (!strings.Contains(a.body, host) || !strings.Contains(a.body, "MeshService default/shop") || !strings.Contains(a.body, "Refused")) {
+				t.Errorf("%s: %q does not say which host, and what refuses it", url, a.body)
+			}
+		}
+		_, err := call(t.Context(), c.channel(pod.Pod, "declared.test:9000"), "/shop.v1.Cart/Get")
+		if want := map[bool]codes.Code{true: codes.PermissionDenied, false: codes.OK}[pod.refused]; status.Code(err) != want {
+			t.Errorf("%s: undeclared gRPC: %v, want %s", pod.Name, err, want)
+		}
+		if !works(t, pod.Pod, server.IPv4.String(), "9777") || !works(t, pod.Pod, server.IPv4.String(), "3306") {
+			t.Errorf("%s: a declared or reserved port does not work", pod.Name)
+		}
+		before := accepted.of("9778")
+		if works(t, pod.Pod, server.IPv4.String(), "9778") == pod.refused {
+			t.Errorf("%s: an undeclared connection works: %t", pod.Name, !pod.refused)
+		}
+		if came := accepted.of("9778") > before; came == pod.refused {
+			t.Errorf("%s: an undeclared connection came to the server: %t", pod.Name, came)
+		}
+		if err := c.lookUp(pod.Pod, "declared.test"); err != nil {
+			t.Errorf("%s: DNS: %v", pod.Name, err)
+		}
+	}
+}
+
+// lookUp asks the cluster's DNS as an app does.
+func (c cluster) lookUp(from *sandbox.Pod, name string) error {
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return from.Dial(ctx, network, net.JoinHostPort(c.dns.Address.String(), "53"))
+	}}
+	ctx, cancel := context.WithTimeout(c.Context(), longest)
+	defer cancel()
+	_, err := resolver.LookupHost(ctx, name+".")
+	return err
+}
+
+// TestUndeclaredServerThatSpeaksFirst is closed without a word, too.
+func TestUndeclaredServerThatSpeaksFirst(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	server := c.pod("server")
+	server.Serve(t, "9778", traffic.Accept(func(connection net.Conn) { _, _ = io.WriteString(connection, "hello") }))
+	for spec, want := range map[string]string{"undeclaredEgress: Refused\n": "", "undeclaredEgress: Passthrough\n": "hello"} {
+		m := c.meshed("shop", spec, sandbox.App{})
+		connection, err := m.Dial(t.Context(), "tcp", net.JoinHostPort(server.IPv4.String(), "9778"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = connection.SetDeadline(time.Now().Add(longest))
+		read, _ := io.ReadAll(connection)
+		_ = connection.Close()
+		if string(read) != want {
+			t.Errorf("%s: the server says %q, want %q", spec, read, want)
+		}
+	}
+}
