@@ -82,7 +82,12 @@ func generate(root string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	mesh, err := meshService(root)
+	if err != nil {
+		return nil, err
+	}
 	return map[string][]byte{
+		"docs/reference/meshservice.md":       mesh,
 		"api/v1alpha1/zz_generated_fields.go": table,
 		"docs/reference/config.md":            reference.Config(list),
 		"docs/reference/metrics.md": reference.Metrics(
@@ -90,4 +95,21 @@ func generate(root string) (map[string][]byte, error) {
 			reference.ProgramMetrics{Program: "pillion-controller", List: controller.NewMetrics().Described},
 		),
 	}, nil
+}
+
+// meshService is the page of what owners write.
+func meshService(root string) ([]byte, error) {
+	read := make(map[string][]byte, 3)
+	for _, name := range []string{"api/v1alpha1/meshservice.go", "api/v1alpha1/meshservice_egress.go", "charts/pillion/files/crds/pillion.dev_meshservices.yaml"} {
+		content, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			return nil, fmt.Errorf("reading the types and the definition of MeshService: %w", err)
+		}
+		read[filepath.Base(name)] = content
+	}
+	list, err := fields.MeshService(read["meshservice.go"], read["meshservice_egress.go"])
+	if err != nil {
+		return nil, err
+	}
+	return reference.MeshService(list, read["pillion.dev_meshservices.yaml"])
 }

@@ -3,6 +3,7 @@
 package fields
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"go/ast"
@@ -30,6 +31,32 @@ func List(source []byte) ([]v1alpha1.Field, error) {
 		{Path: "kind", Type: "string", Doc: "The kind of document.", Enum: []string{v1alpha1.KindInjectorConfig}, Required: true},
 	}}
 	w.object("", reflect.ValueOf(v1alpha1.DefaultConfig()).Elem())
+	return w.done()
+}
+
+// MeshService is the table of what owners write in a MeshService, without defaults:
+// many depend on other fields, and the comments tell them. The sources are those of
+// the files in which its types stand.
+func MeshService(sources ...[]byte) ([]v1alpha1.Field, error) {
+	docs, err := comments(bytes.Join(append([][]byte{[]byte("package v1alpha1\n")}, withoutHeads(sources)...), []byte("\n")))
+	if err != nil {
+		return nil, err
+	}
+	w := walker{docs: docs}
+	w.object("spec", reflect.ValueOf(v1alpha1.MeshServiceSpec{}))
+	return w.done()
+}
+
+// withoutHeads are the sources without their package clauses and imports.
+func withoutHeads(sources [][]byte) [][]byte {
+	bodies := make([][]byte, len(sources))
+	for n, source := range sources {
+		bodies[n] = source[bytes.Index(source, []byte("\n//")):]
+	}
+	return bodies
+}
+
+func (w *walker) done() ([]v1alpha1.Field, error) {
 	if w.undocumented != nil {
 		return nil, fmt.Errorf("these fields have no comment: %s", strings.Join(w.undocumented, ", "))
 	}
@@ -51,7 +78,8 @@ func comments(source []byte) (map[string]string, error) {
 		if object, ok := spec.Type.(*ast.StructType); ok {
 			for _, field := range object.Fields.List {
 				for _, name := range field.Names {
-					docs[spec.Name.Name+"."+name.Name] = strings.Join(strings.Fields(field.Doc.Text()), " ")
+					text, _, _ := strings.Cut(field.Doc.Text(), "\n+") // markers, for the schema
+					docs[spec.Name.Name+"."+name.Name] = strings.Join(strings.Fields(text), " ")
 				}
 			}
 		}
@@ -94,7 +122,7 @@ func (w *walker) object(parent string, object reflect.Value) {
 		w.list = append(w.list, row)
 		if strings.HasSuffix(kind, "object") {
 			below := reflect.New(item).Elem()
-			if kind == "object" {
+			if value.Kind() == reflect.Struct {
 				below = value
 			}
 			w.object(path, below)
