@@ -134,6 +134,7 @@ func TestDiffConfiguration(t *testing.T) {
 		not          string
 	}{
 		{"the same", "", 0, nil, "web"},
+		{"of another namespace", "namespaces:\n- match: elsewhere\n  sidecar: {resources: {requests: {cpu: 250m}}}\n", 0, nil, "web"},
 		{"other resources", "sidecar: {resources: {requests: {cpu: 250m}}}\n", 1, []string{"deployment/web -n " + namespace, "+        cpu: 250m", "-        cpu: 100m"}, "plain"},
 		{"excluded", "excludedNamespaces: [" + namespace + "]\n", 1, []string{"was: inject PIL001", "new: skip PIL014", "-  - args:"}, "plain"},
 		{"another revision", "revision: other\n", 2, []string{`is of revision "other"`}, "web"},
