@@ -102,13 +102,6 @@ func get(t *testing.T, transport *http.Transport) error {
 	return err
 }
 
-func postWithin(t *testing.T, transport *http.Transport) error {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
-	defer cancel()
-	return traffic.Post(ctx, transport, serverURL)
-}
-
 // removeLua takes the recovery out of a running sidecar's listeners, for a control.
 func removeLua(t *testing.T, r *sandbox.Running) {
 	t.Helper()

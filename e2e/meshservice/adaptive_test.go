@@ -28,7 +28,7 @@ func TestAdaptiveConcurrencyKeepsLatencyUnderOverload(t *testing.T) {
 	`, sandbox.App{})
 	clients := c.client(c.pod("clients"))
 
-	alone := overload(t.Context(), clients, "http://shop.test:8081/", 1, time.Second)
+	alone := overload(t.Context(), clients, "http://shop.test:8081/", 1, 2*time.Second)
 	limited := overload(t.Context(), clients, "http://shop.test:8080/", 150, 5*time.Second)
 	control := overload(t.Context(), clients, "http://shop.test:8081/", 150, 5*time.Second)
 	t.Logf("p99 %.1f times that of a client alone, without it %.1f times; goodput %.2f of what it is without; %.0f %% turned away",

@@ -44,7 +44,7 @@ func Post(ctx context.Context, transport *http.Transport, url string) error {
 		return err
 	}
 	request.ContentLength = 5
-	_, err = Do(transport, request, "POST / 5 bytes")
+	_, err = Do(transport, request, "POST / 5 bytes") //nolint:bodyclose // Do has closed it
 	return err
 }
 

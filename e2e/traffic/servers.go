@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -48,7 +49,7 @@ func Answer(w http.ResponseWriter, r *http.Request) {
 		w.Header().Add("X-Got", name+"="+strings.Join(values, ","))
 	}
 	_, _ = fmt.Fprintf(w, "%s %s %d bytes", r.Method, r.URL.Path, len(body))
-	w.Header().Set("X-Sum", fmt.Sprint(len(body)))
+	w.Header().Set("X-Sum", strconv.Itoa(len(body)))
 }
 
 // hijack takes the connection over and echoes, as behind a WebSocket's handshake.
