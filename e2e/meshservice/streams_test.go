@@ -1,8 +1,13 @@
 package meshservice
 
 import (
+	"io"
+	"net"
 	"net/http"
 	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
 
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
 	"github.com/pillion-mesh/pillion/e2e/traffic"
@@ -35,7 +40,40 @@ func TestStreamLimitOfAServerThatLies(t *testing.T) {
 	if limited.busiest != 10 {
 		t.Errorf("the app saw %d streams on a connection at most, want the ten that are allowed", limited.busiest)
 	}
+	for port, want := range map[string]uint32{"8080": 10, "8081": 1<<31 - 1} {
+		if got := streamsAllowed(t, outside, net.JoinHostPort(p.IPv4.String(), port)); got != want {
+			t.Errorf("port %s: clients are told that they may open %d streams, want %d", port, got, want)
+		}
+	}
 	if codes := send("8081"); control.died == 0 || codes[http.StatusOK] == 120 {
 		t.Errorf("without the limit the answers' codes are %v and the app died %d times: this test cannot fail", codes, control.died)
+	}
+}
+
+// streamsAllowed is what an HTTP/2 server says that a client may open at the same time.
+func streamsAllowed(t *testing.T, from *sandbox.Pod, address string) uint32 {
+	t.Helper()
+	connection, err := from.Dial(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	_ = connection.SetDeadline(time.Now().Add(longest))
+	framer := http2.NewFramer(connection, connection)
+	if _, err := io.WriteString(connection, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	if err := framer.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if settings, ok := frame.(*http2.SettingsFrame); ok && !settings.IsAck() {
+			allowed, _ := settings.Value(http2.SettingMaxConcurrentStreams)
+			return allowed
+		}
 	}
 }
