@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/pillion-mesh/pillion/controller/auditor"
 	"github.com/pillion-mesh/pillion/controller/certificates"
 )
 
@@ -38,12 +39,12 @@ const name = "pillion-controller"
 // was put right, so the next renewal is never slept towards.
 const lookAgain = 30 * time.Second
 
-// Options are what a Controller is made of. Every field but Now has to be set; the defaults
-// are cmd/pillion-controller's.
+// Options are what a Controller is made of. Every field has to be set but Now and those that
+// say so; the defaults are cmd/pillion-controller's.
 type Options struct {
 	// Namespace of everything that has one.
 	Namespace string
-	// Secret that holds the certificates.
+	// Secret that holds the certificates; empty where somebody else sees to them.
 	Secret string
 	// Service that kube-apiserver calls the webhook by.
 	Service string
@@ -55,12 +56,14 @@ type Options struct {
 	Policy certificates.Policy
 	// StatusAddress of /healthz, /readyz and /metrics, host:port.
 	StatusAddress string
-	Log           *slog.Logger
+	// Audit is nil where nothing is audited. Its Log, Now, OnError and Service are set here.
+	Audit *auditor.Options
+	Log   *slog.Logger
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
 
-// Controller sees to the certificates.
+// Controller sees to the certificates and to the pods that were missed.
 type Controller struct {
 	options Options
 	manager manager.Manager
@@ -100,8 +103,15 @@ func New(config *rest.Config, o Options) (*Controller, error) {
 		events: m.GetEventRecorder(name), metrics: NewMetrics(),
 	}
 	c.bundles = []*bundleKeeper{newBundleKeeper(mutating{}), newBundleKeeper(validating{})}
-	if err := c.watch(); err != nil {
-		return nil, err
+	if o.Secret != "" {
+		if err := c.watch(); err != nil {
+			return nil, err
+		}
+	}
+	if o.Audit != nil {
+		if err := c.audit(config); err != nil {
+			return nil, err
+		}
 	}
 	listener, err := net.Listen("tcp", o.StatusAddress)
 	if err != nil {
@@ -111,9 +121,25 @@ func New(config *rest.Config, o Options) (*Controller, error) {
 	return c, errors.Join(m.Add(c.status), m.Add(manager.RunnableFunc(c.lead)))
 }
 
+// audit prepares the audits, which the leader makes.
+func (c *Controller) audit(config *rest.Config) error {
+	o := *c.options.Audit
+	o.Log, o.Now = c.options.Log, c.options.Now
+	o.Service = client.ObjectKey{Namespace: c.options.Namespace, Name: c.options.Service}
+	o.OnError = c.metrics.errors.WithLabelValues(whatAudit).Inc
+	a, err := auditor.New(config, c.manager.GetAPIReader(), c.client, c.events, c.metrics.audit, o)
+	if err != nil {
+		return fmt.Errorf("preparing the audits: %w", err)
+	}
+	return c.manager.Add(manager.RunnableFunc(a.Run))
+}
+
 // cache holds the three objects and nothing else: it asks for them by name, which
 // is all that the controller's rights allow.
 func (o *Options) cache() cache.Options {
+	if o.Secret == "" {
+		return cache.Options{}
+	}
 	named := func(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
 	return cache.Options{ByObject: map[client.Object]cache.ByObject{
 		&corev1.Secret{}: {Namespaces: map[string]cache.Config{o.Namespace: {FieldSelector: named(o.Secret)}}},

@@ -1,7 +1,8 @@
 // Package controller keeps what the webhook needs in the cluster and has no rights
-// to see to itself: its certificates.
+// to see to itself: its certificates; and it finds the pods that the webhook has missed
+// (package auditor).
 //
-// One loop, on the leader, for one Secret and the webhook configurations of one
+// One loop for the certificates, on the leader, for one Secret and the webhook configurations of one
 // release:
 //
 //	something changed, or half a minute is over

@@ -3,6 +3,7 @@ package controller
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/pillion-mesh/pillion/controller/auditor"
 	"github.com/pillion-mesh/pillion/controller/certificates"
 	"github.com/pillion-mesh/pillion/injector"
 	"github.com/pillion-mesh/pillion/metric"
@@ -12,6 +13,7 @@ import (
 const (
 	whatSecret = "secret"
 	whatBundle = "ca_bundle"
+	whatAudit  = "audit"
 )
 
 // Metrics are what a controller tells Prometheus. Every label has a closed set of
@@ -25,6 +27,7 @@ type Metrics struct {
 	contested *prometheus.GaugeVec
 	errors    *prometheus.CounterVec
 	leader    prometheus.Gauge
+	audit     *auditor.Metrics
 }
 
 // NewMetrics makes the metrics on a registry of their own.
@@ -34,8 +37,9 @@ func NewMetrics() *Metrics {
 	m.issued = m.Counters("certificates_issued_total", "Certificates that were made, by what was wrong with the one before.", "certificate", "reason")
 	m.writes = m.Counters("ca_bundle_writes_total", "Writes of the caBundle of a webhook configuration.", "kind")
 	m.contested = m.Gauges("ca_bundle_contested", "1 while another hand keeps changing a caBundle.", "kind")
-	m.errors = m.Counters("errors_total", "Attempts to see to the Secret or to a caBundle that failed, and were tried again.", "what")
+	m.errors = m.Counters("errors_total", "Attempts to see to the Secret, to a caBundle or to an audit that failed, and were tried again.", "what")
 	m.leader = m.Gauge("leader", "1 on the controller that holds the Lease.")
+	m.audit = auditor.NewMetrics(m.Set)
 	m.initialise()
 	return m
 }
@@ -53,6 +57,7 @@ func (m *Metrics) initialise() {
 	}
 	m.errors.WithLabelValues(whatSecret)
 	m.errors.WithLabelValues(whatBundle)
+	m.errors.WithLabelValues(whatAudit)
 }
 
 func (m *Metrics) setContested(keeper *bundleKeeper) {

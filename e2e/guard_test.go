@@ -120,7 +120,7 @@ func (g *generator) damage(pod *corev1.Pod) {
 	case 1:
 		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "another", Image: "another"})
 	case 2:
-		pod.Spec.InitContainers = append(inits, corev1.Container{Name: "migrate", Image: "migrate"})
+		pod.Spec.InitContainers = append(pod.Spec.InitContainers, corev1.Container{Name: "migrate", Image: "migrate"})
 	}
 	if at < 0 {
 		return

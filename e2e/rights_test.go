@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pillion-mesh/pillion/e2e/release"
 )
@@ -16,67 +17,106 @@ import (
 // every verb on everything that would be of use to somebody who got hold of it. What
 // is not in the list is denied.
 func TestRights(t *testing.T) {
-	c := apiServer(t)
-	ensureNamespace(t, c, ownNamespace)
-	rendered := mustRender(t, "")
-	if err := rendered.Install(t.Context(), c); err != nil {
-		t.Fatal(err)
+	// What holds whatever the values.
+	always := []string{
+		"create events (core) in own namespace",
+		"create leases (coordination.k8s.io) in own namespace",
+		"get leases (coordination.k8s.io) in own namespace, pillion-controller",
+		"patch events (core) in own namespace",
+		"update leases (coordination.k8s.io) in own namespace, pillion-controller",
 	}
-	t.Cleanup(func() { uninstall(t, c, rendered) })
+	certificates := []string{
+		"create secrets (core) in own namespace",
+		"get mutatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
+		"get secrets (core) in own namespace, pillion-webhook-tls",
+		"get validatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
+		"list mutatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
+		"list secrets (core) in own namespace, pillion-webhook-tls",
+		"list validatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
+		"patch mutatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
+		"patch validatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
+		"update secrets (core) in own namespace, pillion-webhook-tls",
+		"watch mutatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
+		"watch secrets (core) in own namespace, pillion-webhook-tls",
+		"watch validatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
+	}
+	// Where it tells of pods, these hold everywhere.
+	ownEvents := []string{
+		"create events (events.k8s.io) in own namespace",
+		"patch events (events.k8s.io) in own namespace",
+	}
+	audits := []string{
+		"create events (events.k8s.io)",
+		"patch events (events.k8s.io)",
+		"get jobs (batch)",
+		"get replicasets (apps)",
+		"list namespaces (core)",
+		"list pods (core)",
+	}
+	evictions := []string{
+		"create pods/eviction (core)",
+		"list endpointslices (discovery.k8s.io) in own namespace",
+	}
 	for _, test := range []struct {
-		component string
-		want      []string
+		name, component, values string
+		want                    []string
 	}{
-		{"webhook", nil},
-		{"controller", []string{
-			"create events (core) in own namespace",
-			"create events (events.k8s.io) in own namespace",
-			"create leases (coordination.k8s.io) in own namespace",
-			"create secrets (core) in own namespace",
-			"get leases (coordination.k8s.io) in own namespace, pillion-controller",
-			"get mutatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
-			"get secrets (core) in own namespace, pillion-webhook-tls",
-			"get validatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
-			"list mutatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
-			"list secrets (core) in own namespace, pillion-webhook-tls",
-			"list validatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
-			"patch events (core) in own namespace",
-			"patch events (events.k8s.io) in own namespace",
-			"patch mutatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
-			"patch validatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
-			"update leases (coordination.k8s.io) in own namespace, pillion-controller",
-			"update secrets (core) in own namespace, pillion-webhook-tls",
-			"watch mutatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
-			"watch secrets (core) in own namespace, pillion-webhook-tls",
-			"watch validatingwebhookconfigurations (admissionregistration.k8s.io), pillion",
-		}},
+		{"webhook", "webhook", "", nil},
+		{"controller", "controller", "", slices.Concat(always, certificates, audits)},
+		{"controller without audits", "controller", "controller: {auditor: {enabled: false}}", slices.Concat(always, certificates, ownEvents)},
+		{"controller that evicts", "controller", "controller: {auditor: {evict: {enabled: true}}}", slices.Concat(always, certificates, audits, evictions)},
+		{"controller that only audits", "controller", "tls: {source: provided}", slices.Concat(always, audits)},
 	} {
-		t.Run(test.component, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
+			c := apiServer(t)
+			ensureNamespace(t, c, ownNamespace)
+			rendered := mustRender(t, test.values)
+			if err := rendered.Install(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { uninstall(t, c, rendered) })
 			user := "system:serviceaccount:" + ownNamespace + ":" + rendered.Of(test.component, "ServiceAccount").GetName()
+			// kube-apiserver's authorizer notices a role a moment after it is there.
+			slices.Sort(test.want)
 			var got []string
-			for _, attributes := range interesting(rendered) {
-				review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-					User: user, Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + ownNamespace, "system:authenticated"},
-					ResourceAttributes: &attributes,
-				}}
-				if err := c.Create(t.Context(), review); err != nil {
-					t.Fatal(err)
+			defer func() {
+				if diff := cmp.Diff(test.want, got); diff != "" {
+					t.Errorf("%s may (-want +got):\n%s", user, diff)
 				}
-				if review.Status.Allowed {
-					got = append(got, described(&attributes))
-				}
-			}
-			// What is allowed whatever the name is allowed for each.
-			got = slices.DeleteFunc(got, func(right string) bool {
-				nameless, name, named := strings.Cut(right, ", ")
-				return named && name != "" && slices.Contains(got, nameless)
+			}()
+			eventually(t, "the rights are those of the values", func() bool {
+				got = rightsOf(t, c, rendered, user)
+				return slices.Equal(got, test.want)
 			})
-			slices.Sort(got)
-			if diff := cmp.Diff(test.want, slices.Compact(got)); diff != "" {
-				t.Errorf("%s may (-want +got):\n%s", user, diff)
-			}
 		})
 	}
+}
+
+// rightsOf are what kube-apiserver lets a user do of what is interesting.
+func rightsOf(t *testing.T, c client.Client, r *release.Release, user string) []string {
+	t.Helper()
+	var got []string
+	for _, attributes := range interesting(r) {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: user, Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + ownNamespace, "system:authenticated"},
+			ResourceAttributes: &attributes,
+		}}
+		if err := c.Create(t.Context(), review); err != nil {
+			t.Fatal(err)
+		}
+		if review.Status.Allowed {
+			got = append(got, described(&attributes))
+		}
+	}
+	// What is allowed whatever the name is allowed for each, and what is allowed in
+	// every namespace in each.
+	got = slices.DeleteFunc(got, func(right string) bool {
+		nameless, name, named := strings.Cut(right, ", ")
+		everywhere, _, placed := strings.Cut(nameless, " in ")
+		return named && name != "" && slices.Contains(got, nameless) || placed && slices.Contains(got, everywhere)
+	})
+	slices.Sort(got)
+	return slices.Compact(got)
 }
 
 // interesting is every verb on everything of interest, in the release's namespace, in
@@ -85,7 +125,7 @@ func interesting(r *release.Release) []authorizationv1.ResourceAttributes {
 	resources := []struct{ group, resource string }{
 		{"", "secrets"}, {"", "configmaps"}, {"", "pods"}, {"", "pods/exec"}, {"", "pods/eviction"}, {"", "pods/ephemeralcontainers"},
 		{"", "serviceaccounts"}, {"", "serviceaccounts/token"}, {"", "namespaces"}, {"", "nodes"}, {"", "nodes/proxy"}, {"", "services"}, {"", "events"},
-		{"events.k8s.io", "events"}, {"apps", "deployments"}, {"apps", "daemonsets"}, {"batch", "jobs"}, {"coordination.k8s.io", "leases"},
+		{"events.k8s.io", "events"}, {"discovery.k8s.io", "endpointslices"}, {"apps", "deployments"}, {"apps", "replicasets"}, {"apps", "daemonsets"}, {"batch", "jobs"}, {"coordination.k8s.io", "leases"},
 		{"admissionregistration.k8s.io", "mutatingwebhookconfigurations"}, {"admissionregistration.k8s.io", "validatingwebhookconfigurations"},
 		{"admissionregistration.k8s.io", "validatingadmissionpolicies"}, {"apiextensions.k8s.io", "customresourcedefinitions"},
 		{"rbac.authorization.k8s.io", "roles"}, {"rbac.authorization.k8s.io", "rolebindings"}, {"rbac.authorization.k8s.io", "clusterroles"}, {"rbac.authorization.k8s.io", "clusterrolebindings"},

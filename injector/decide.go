@@ -43,16 +43,8 @@ func (i *Injector) decide(pod *Pod, ns Namespace) (Decision, string) {
 	default:
 		return skip(ReasonLabelValue, "the pod's label %s is %q, and only %q opts in", optIn.Label, value, optIn.Value)
 	}
-	if pattern, excluded := i.excluded(ns.Name); excluded {
-		return skip(ReasonExcludedNamespace, "namespace %s is excluded (%s)", ns.Name, pattern)
-	}
-	if ns.Labels != nil && ns.Labels[optIn.Label] != optIn.Value {
-		return skip(ReasonNamespaceNotOptedIn, "namespace %s does not have the label %s=%s", ns.Name, optIn.Label, optIn.Value)
-	}
-	// A label that is empty is a label too: the selector of a release without a
-	// revision asks whether it is there.
-	if revision, labelled := ns.Labels[v1alpha1.RevisionLabel]; ns.Labels != nil && (revision != i.config.Revision || labelled && revision == "") {
-		return skip(ReasonOtherRevision, "namespace %s is for revision %q (label %s), and this is the configuration of revision %q", ns.Name, revision, v1alpha1.RevisionLabel, i.config.Revision)
+	if decision, message := i.decideOnNamespace(ns); decision.Verdict == Skip {
+		return decision, message
 	}
 	if _, mirror := pod.Metadata.Annotations[mirrorAnnotation]; mirror {
 		return skip(ReasonMirrorPod, "the pod has the annotation %s", mirrorAnnotation)
@@ -64,6 +56,33 @@ func (i *Injector) decide(pod *Pod, ns Namespace) (Decision, string) {
 		return skip(ReasonWindows, "the pod has %s: windows", where)
 	}
 	return Decision{Inject, ReasonInjected}, ""
+}
+
+// decideOnNamespace looks at what a namespace says about all of its pods.
+func (i *Injector) decideOnNamespace(ns Namespace) (Decision, string) {
+	skip := func(r Reason, format string, args ...any) (Decision, string) {
+		return Decision{Skip, r}, fmt.Sprintf(format, args...)
+	}
+	optIn := i.config.OptIn
+	if pattern, excluded := i.excluded(ns.Name); excluded {
+		return skip(ReasonExcludedNamespace, "namespace %s is excluded (%s)", ns.Name, pattern)
+	}
+	if ns.Labels != nil && ns.Labels[optIn.Label] != optIn.Value {
+		return skip(ReasonNamespaceNotOptedIn, "namespace %s does not have the label %s=%s", ns.Name, optIn.Label, optIn.Value)
+	}
+	// A label that is empty is a label too: the selector of a release without a
+	// revision asks whether it is there.
+	if revision, labelled := ns.Labels[v1alpha1.RevisionLabel]; ns.Labels != nil && (revision != i.config.Revision || labelled && revision == "") {
+		return skip(ReasonOtherRevision, "namespace %s is for revision %q (label %s), and this is the configuration of revision %q", ns.Name, revision, v1alpha1.RevisionLabel, i.config.Revision)
+	}
+	return Decision{Inject, ReasonInjected}, ""
+}
+
+// Serves says whether pods of a namespace whose labels are known can get a sidecar of
+// this configuration: it opted in, is not excluded, and is of this revision.
+func (i *Injector) Serves(ns Namespace) bool {
+	decision, _ := i.decideOnNamespace(ns)
+	return decision.Verdict != Skip
 }
 
 // excluded says whether a namespace is left alone, and by which pattern.

@@ -1,6 +1,8 @@
 // Pillion-controller keeps the webhook's certificates: a CA and a serving
 // certificate in one Secret, and the CA in the caBundle of the release's webhook
-// configurations. Any number can run; one of them leads.
+// configurations. It audits the pods that opted in: those that have no sidecar that works
+// are counted, told of in Events and, where that is asked for, evicted. Any number can run;
+// one of them leads.
 package main
 
 import (
@@ -24,6 +26,7 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pillion-mesh/pillion/controller"
+	"github.com/pillion-mesh/pillion/controller/auditor"
 	"github.com/pillion-mesh/pillion/controller/certificates"
 	"github.com/pillion-mesh/pillion/injector"
 )
@@ -83,17 +86,21 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 		s          settings
 		host       string
 		statusPort int
+		audit      auditor.Options
 	)
 	flags := flag.NewFlagSet("pillion-controller", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&s.Namespace, "namespace", "", "`namespace` of the release (required)")
-	flags.StringVar(&s.Secret, "secret", "", "`name` of the Secret that holds the certificates; made where it is missing (required)")
+	flags.StringVar(&s.Secret, "secret", "", "`name` of the Secret that holds the certificates; made where it is missing (default: none, and somebody else sees to the certificates)")
 	flags.StringVar(&s.Service, "service", "", "`name` of the webhook's Service; the serving certificate is for NAME.NAMESPACE.svc (required)")
-	flags.StringVar(&s.WebhookConfiguration, "webhook-configuration", "", "`name` of the MutatingWebhookConfiguration and of the ValidatingWebhookConfiguration whose caBundle is kept (required)")
+	flags.StringVar(&s.WebhookConfiguration, "webhook-configuration", "", "`name` of the MutatingWebhookConfiguration and of the ValidatingWebhookConfiguration whose caBundle is kept (required with --secret)")
 	flags.StringVar(&s.Lease, "lease", "", "`name` of the Lease by which one controller of several leads (required)")
 	flags.DurationVar(&s.Policy.CALifetime, "ca-lifetime", 365*24*time.Hour, "`time` that a CA is valid; a new one is made after two thirds of it")
 	flags.DurationVar(&s.Policy.ServingLifetime, "certificate-lifetime", 30*24*time.Hour, "`time` that a serving certificate is valid; a new one is made after two thirds of it")
 	flags.DurationVar(&s.Policy.Settle, "settle", time.Minute, "`time` that a new CA is trusted before it signs")
+	flags.StringVar(&audit.ConfigFile, "audit-config", "", "`file` with the webhook's InjectorConfig, by which pods are audited; read anew each time (default: none, and there are no audits)")
+	flags.DurationVar(&audit.Interval, "audit-interval", 10*time.Minute, "`time` between the beginnings of two audits")
+	flags.IntVar(&audit.EvictionsPerMinute, "evictions-per-minute", 0, "`number` of pods that are evicted in a minute at most, because their sidecar is missing or damaged and something makes them anew; 0 evicts none")
 	flags.StringVar(&s.kubeconfig, "kubeconfig", "", "`file` with the API server's address and a user (default: those of the pod's ServiceAccount)")
 	flags.StringVar(&host, "host", "", "`address` to listen on (default: all)")
 	flags.IntVar(&statusPort, "status-port", 8080, "`port` of /healthz, /readyz and /metrics, HTTP")
@@ -105,7 +112,10 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 		return nil, fmt.Errorf("--status-port is %d; accepted is a port, or 0 for any that is free", statusPort)
 	}
 	s.StatusAddress = net.JoinHostPort(host, strconv.Itoa(statusPort))
-	return &s, check(flags, &s.Options)
+	if audit.ConfigFile != "" {
+		s.Audit = &audit
+	}
+	return &s, errors.Join(check(flags, &s.Options), checkAudit(&audit))
 }
 
 // check says what no flag's own type says.
@@ -113,18 +123,45 @@ func check(flags *flag.FlagSet, o *controller.Options) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q; there are only flags, see --help", flags.Arg(0))
 	}
-	for _, required := range []struct{ flag, value string }{
-		{"namespace", o.Namespace}, {"secret", o.Secret}, {"service", o.Service},
-		{"webhook-configuration", o.WebhookConfiguration}, {"lease", o.Lease},
+	if o.Secret == "" && o.Audit == nil {
+		return errors.New("there is nothing to do: give --secret, --audit-config or both")
+	}
+	for _, name := range []struct {
+		flag, value string
+		required    bool
+	}{
+		{"namespace", o.Namespace, true},
+		{"secret", o.Secret, false},
+		{"service", o.Service, true},
+		{"webhook-configuration", o.WebhookConfiguration, o.Secret != ""},
+		{"lease", o.Lease, true},
 	} {
-		if required.value == "" {
-			return fmt.Errorf("--%s is required", required.flag)
+		if name.value == "" && !name.required {
+			continue
 		}
-		if problems := validation.IsDNS1123Subdomain(required.value); len(problems) > 0 {
-			return fmt.Errorf("--%s is %q; %s", required.flag, required.value, problems[0])
+		if name.value == "" {
+			return fmt.Errorf("--%s is required", name.flag)
+		}
+		if problems := validation.IsDNS1123Subdomain(name.value); len(problems) > 0 {
+			return fmt.Errorf("--%s is %q; %s", name.flag, name.value, problems[0])
 		}
 	}
 	return checkPolicy(&o.Policy)
+}
+
+// checkAudit keeps audits from following each other without a pause.
+func checkAudit(o *auditor.Options) error {
+	const least = time.Second
+	switch {
+	case o.Interval < least:
+		return fmt.Errorf("--audit-interval is %s; accepted is %s or more", o.Interval, least)
+	case o.EvictionsPerMinute < 0 || o.EvictionsPerMinute > 600:
+		return fmt.Errorf("--evictions-per-minute is %d; accepted is 0 to 600", o.EvictionsPerMinute)
+	case o.EvictionsPerMinute > 0 && o.ConfigFile == "":
+		return errors.New("--evictions-per-minute is given without --audit-config, and without audits there is nothing to evict: give both or neither")
+	default:
+		return nil
+	}
 }
 
 // checkPolicy keeps every renewal ahead of an expiry.

@@ -13,7 +13,12 @@ func TestCommandLineThatCannotBeUsed(t *testing.T) {
 		args []string
 		says string
 	}{
-		"nothing":             {nil, "--namespace is required"},
+		"nothing":             {nil, "there is nothing to do: give --secret, --audit-config or both"},
+		"no namespace":        {good[1:], "--namespace is required"},
+		"no configuration":    {append(append([]string{}, good[:3]...), good[4]), "--webhook-configuration is required"},
+		"audits all the time": {with("--audit-config=f", "--audit-interval=1ms"), "--audit-interval is 1ms; accepted is 1s or more"},
+		"evictions below 0":   {with("--audit-config=f", "--evictions-per-minute=-1"), "--evictions-per-minute is -1; accepted is 0 to 600"},
+		"nothing to evict":    {with("--evictions-per-minute=1"), "--evictions-per-minute is given without --audit-config"},
 		"no lease":            {good[:4], "--lease is required"},
 		"a name":              {with("--secret=A_B"), `--secret is "A_B"; a lowercase RFC 1123 subdomain`},
 		"unknown flag":        {with("--token=x"), "-token"},

@@ -243,19 +243,13 @@ func (a *auditor) add(byWorkload map[string]*workloadLine, pod *corev1.Pod) erro
 func workloadOf(pod *corev1.Pod) (name, remedy string) {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {
-		return "pod/" + pod.Name, "create it again"
+		return "pod/" + pod.Name, injector.MakeAnew(pod.Namespace, "", "", pod.Name)
 	}
 	kind, name := owner.Kind, owner.Name
 	if hash := pod.Labels["pod-template-hash"]; kind == "ReplicaSet" && hash != "" && strings.HasSuffix(name, "-"+hash) {
 		kind, name = "Deployment", strings.TrimSuffix(name, "-"+hash)
 	}
-	full := kubectlName(kind, name)
-	switch kind {
-	case "Deployment", "StatefulSet", "DaemonSet":
-		return full, fmt.Sprintf("kubectl -n %s rollout restart %s", pod.Namespace, full)
-	default:
-		return full, fmt.Sprintf("kubectl -n %s delete pod %s", pod.Namespace, pod.Name)
-	}
+	return kubectlName(kind, name), injector.MakeAnew(pod.Namespace, kind, name, pod.Name)
 }
 
 // kubectlName is an object as kubectl takes it.

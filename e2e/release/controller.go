@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strconv"
 
@@ -27,7 +28,7 @@ type Controller struct {
 
 // StartController runs program with the arguments of the controller's Deployment and
 // these beside, against the API server of the kubeconfig file, and waits until it is
-// ready.
+// ready. What the Deployment mounts is written beside that file.
 func (r *Release) StartController(ctx context.Context, program, kubeconfig string, log io.Writer, arguments ...string) (*Controller, error) {
 	var deployment appsv1.Deployment
 	if err := r.typed("controller", "Deployment", &deployment); err != nil {
@@ -38,8 +39,16 @@ func (r *Release) StartController(ctx context.Context, program, kubeconfig strin
 		return nil, err
 	}
 	port := strconv.Itoa(ports[0])
+	config, err := r.Config()
+	if err != nil {
+		return nil, err
+	}
+	folder := filepath.Dir(kubeconfig)
+	if err := writeVolumes(folder, map[string]map[string][]byte{"config": {"config.yaml": config}}); err != nil {
+		return nil, err
+	}
 	// Of a flag that is given twice the last one counts.
-	all := slices.Concat(deployment.Spec.Template.Spec.Containers[0].Args, arguments)
+	all := slices.Concat(r.arguments(deployment.Spec.Template.Spec.Containers[0], folder), arguments)
 	p, err := startProcess(ctx, log, program, append(all, "--kubeconfig="+kubeconfig, "--host=localhost", "--status-port="+port)...)
 	if err != nil {
 		return nil, fmt.Errorf("starting the controller: %w", err)

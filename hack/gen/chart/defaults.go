@@ -34,6 +34,7 @@ func defaults() Values {
 			Replicas:   2,
 			Image:      Image{Repository: "pillion-mesh/pillion-controller", PullPolicy: "IfNotPresent"},
 			StatusPort: 8080,
+			Auditor:    Auditor{Enabled: true, Interval: "10m", Evict: Evict{PerMinute: 10}},
 			Resources: Resources{
 				Requests: Amounts{CPU: quantity("10m"), Memory: quantity("64Mi")},
 				Limits:   Amounts{Memory: quantity("256Mi")},

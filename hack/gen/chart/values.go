@@ -22,7 +22,7 @@ type Values struct {
 	// TLS is the certificate that the webhook serves with.
 	TLS TLS `json:"tls"`
 	// Controller is the Deployment that keeps the certificate, where tls.source is
-	// controller.
+	// controller, and audits pods.
 	Controller Controller `json:"controller"`
 	// CRDs are the definitions of the documents that owners write, as MeshService.
 	CRDs CRDs `json:"crds"`
@@ -93,6 +93,8 @@ type Controller struct {
 	Image Image `json:"image"`
 	// StatusPort serves /healthz, /readyz and /metrics.
 	StatusPort int32 `json:"statusPort" jsonschema:"minimum=1024,maximum=65535"`
+	// Auditor finds running pods that opted in and have no sidecar that works.
+	Auditor Auditor `json:"auditor"`
 	// Resources of a replica.
 	Resources Resources `json:"resources"`
 	// Pod says where the replicas run, and what is on their pods.
@@ -110,6 +112,29 @@ type CRDs struct {
 	// Keep leaves them in the cluster when the release is uninstalled: with a definition,
 	// everything that it defines is deleted.
 	Keep bool `json:"keep"`
+}
+
+// Auditor is the part of Values about audits.
+type Auditor struct {
+	// Enabled says whether there are audits, for metrics, alerts and an Event on each
+	// workload that has such pods.
+	Enabled bool `json:"enabled"`
+	// Interval between two audits. Each lists all pods that opted in, a page at a time.
+	Interval string `json:"interval" jsonschema:"pattern=^[1-9][0-9]*(s|m|h)$"`
+	// Evict has such pods made anew.
+	Evict Evict `json:"evict"`
+}
+
+// Evict is the part of Values about evictions.
+type Evict struct {
+	// Enabled says whether pods whose sidecar is missing or damaged are evicted, as far as
+	// PodDisruptionBudgets allow: those of Deployments (and other ReplicaSets),
+	// StatefulSets and DaemonSets, while the webhook is ready, first a single one, and
+	// none of a workload whose next pod was without a sidecar as well. Labelling a namespace
+	// then has its pods made anew.
+	Enabled bool `json:"enabled"`
+	// PerMinute is how many pods are evicted in a minute at most, of all workloads together.
+	PerMinute int32 `json:"perMinute" jsonschema:"minimum=1,maximum=600"`
 }
 
 // Guard is the part of Values about the ValidatingAdmissionPolicy.

@@ -1,0 +1,123 @@
+package auditor
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/time/rate"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// evictor has pods made anew through the Eviction API, so that budgets hold.
+type evictor struct {
+	client client.Client
+	reader client.Reader
+	// service is the webhook's.
+	service client.ObjectKey
+	rate    *rate.Limiter
+	trials  *trials
+	teller  *teller
+	metrics *Metrics
+	log     *slog.Logger
+}
+
+// evict evicts what may be evicted now, for some time. It stops when the webhook is not
+// ready: the next pod would be missed as well. It is unfinished while it is to be
+// seen what comes of evictions, or others have to follow.
+func (e *evictor) evict(ctx context.Context, f *findings, atMost time.Duration) (unfinished bool, err error) {
+	for _, given := range e.trials.learn(f) {
+		e.leaveAlone(ctx, given)
+	}
+	e.metrics.leftAlone.Set(float64(e.trials.leftAlone()))
+	limited, cancel := context.WithTimeout(ctx, atMost)
+	defer cancel()
+	for _, candidate := range e.trials.candidates(f) {
+		if err := e.rate.Wait(limited); err != nil {
+			return ctx.Err() == nil, nil // the rest has to wait for the next pass
+		}
+		ready, err := e.webhookIsReady(ctx)
+		if err != nil {
+			return false, err
+		}
+		if !ready {
+			e.log.Warn("no pod is evicted while no replica of the webhook is ready", "service", e.service)
+			return false, nil
+		}
+		if err := e.one(ctx, candidate); err != nil {
+			return false, err
+		}
+	}
+	return e.trials.waiting(), nil
+}
+
+// webhookIsReady asks whether the webhook's Service leads to a replica that is ready.
+func (e *evictor) webhookIsReady(ctx context.Context) (bool, error) {
+	var slices discoveryv1.EndpointSliceList
+	err := e.reader.List(ctx, &slices, client.InNamespace(e.service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: e.service.Name})
+	if err != nil {
+		return false, fmt.Errorf("asking whether the webhook is ready, for the EndpointSlices of Service %s: %w", e.service, err)
+	}
+	for _, slice := range slices.Items {
+		for _, endpoint := range slice.Endpoints {
+			if endpoint.Conditions.Ready != nil && *endpoint.Conditions.Ready {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// one evicts a pod, unless another one has its name by now.
+func (e *evictor) one(ctx context.Context, c candidate) error {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: c.pod.name}}
+	err := e.client.SubResource("eviction").Create(ctx, pod, &policyv1.Eviction{
+		DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(c.pod.uid))},
+	})
+	result := resultOf(err)
+	e.metrics.evictions.WithLabelValues(result).Inc()
+	switch result {
+	case resultEvicted:
+		e.trials.evicted(c)
+		e.log.Info("pod evicted, so that the next one has a sidecar that works", "namespace", c.namespace, "pod", c.pod.name, "state", c.pod.state)
+		if w := e.teller.workloads[c.id()]; w != nil {
+			e.teller.event(w, corev1.EventTypeNormal, "SidecarEviction", "Evict",
+				fmt.Sprintf("evicted pod %s, whose sidecar is %s, so that the next one has a sidecar that works", c.pod.name, c.pod.state))
+		}
+	case resultBudget, resultGone:
+		e.log.Debug("pod not evicted now", "namespace", c.namespace, "pod", c.pod.name, "result", result)
+	default:
+		return fmt.Errorf("evicting pod %s/%s: %w", c.namespace, c.pod.name, err)
+	}
+	return nil
+}
+
+func resultOf(err error) string {
+	switch {
+	case err == nil:
+		return resultEvicted
+	case apierrors.HasStatusCause(err, policyv1.DisruptionBudgetCause):
+		return resultBudget
+	case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
+		return resultGone
+	default:
+		return resultFailed
+	}
+}
+
+// leaveAlone says that a workload is not evicted any more.
+func (e *evictor) leaveAlone(ctx context.Context, given givenUp) {
+	w, err := e.teller.workloadOf(ctx, given.group)
+	if err != nil {
+		w = &workload{given.controller.APIVersion, given.controller.Kind, given.namespace, given.controller.Name, given.controller.UID}
+	}
+	e.log.Warn("its pods are not evicted any more", "workload", w.String(), "reason", given.why)
+	e.teller.event(w, corev1.EventTypeWarning, "SidecarEvictionStopped", "Evict",
+		given.why+": its pods are not evicted any more. What keeps the sidecar from them is in the Events of the pods and in `kubectl get mutatingwebhookconfigurations`")
+}
