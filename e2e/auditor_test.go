@@ -212,6 +212,9 @@ func TestAuditorFindsWhatWasMissed(t *testing.T) {
 	auditor := installed.startAuditor(t)
 	passes(t, auditor, 1)
 	missed, injected, skipped := podsIn(t, auditor, injector.Missed), podsIn(t, auditor, injector.Injected), podsIn(t, auditor, injector.NotInjected)
+	if err := auditor.Stop(); err != nil {
+		t.Fatal(err)
+	}
 	web := deployment(t, c, namespace, "web", 40)
 	job := &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "report"},
@@ -245,6 +248,7 @@ func TestAuditorFindsWhatWasMissed(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	auditor = installed.startAuditor(t)
 	audited(t, auditor, injector.Missed, missed+50)
 	audited(t, auditor, injector.Injected, injected+1)
 	audited(t, auditor, injector.NotInjected, skipped+1)
