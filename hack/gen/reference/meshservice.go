@@ -25,7 +25,7 @@ metadata: {name: cart, namespace: shop}
 spec: {}
 ` + "```" + `
 
-kube-apiserver refuses what is not accepted here, by the schema or by the webhook; ` + "`pillionctl config lint FILE`" + ` says the same of a file. A
+kube-apiserver refuses what is not accepted here, by the schema or by the webhook; ` + "`pillionctl config lint -f FILE`" + ` says the same of a file. A
 duration has its unit, as ` + "`1.5s` or `1m30s`" + `. ` + "`kubectl explain meshservice.spec`" + ` shows this page's fields.
 `
 
