@@ -56,15 +56,14 @@ func Drain(ctx context.Context, d lifecycle.Drain, folder string, out io.Writer)
 // those that take the place of others do not know that they drain.
 func beginDraining(ctx context.Context, folder string) error {
 	const longest = 5 * time.Second
-	for over := time.Now().Add(longest); ; {
-		unlock, err := lockFolder(folder)
-		if err == nil {
-			defer unlock()
-		}
-		if err == nil || time.Now().After(over) || !pause(ctx, firstPause) {
-			return os.WriteFile(filepath.Join(folder, draining), nil, 0o644)
-		}
+	unlock, err := lockFolder(folder)
+	for over := time.Now().Add(longest); err != nil && time.Now().Before(over) && pause(ctx, firstPause); {
+		unlock, err = lockFolder(folder)
 	}
+	if err == nil {
+		defer unlock()
+	}
+	return os.WriteFile(filepath.Join(folder, draining), nil, 0o644)
 }
 
 // notServing says why there is nothing to drain; empty where there is.

@@ -29,9 +29,6 @@ type fileIdentity struct {
 	changed        syscall.Timespec
 }
 
-// unreadable is what no file is.
-var unreadable = fileIdentity{exists: true}
-
 func newFolder(path, name string) *folder { return &folder{path: filepath.Join(path, name)} }
 
 func (f *folder) identity() (fileIdentity, error) {
@@ -48,6 +45,9 @@ func (f *folder) identity() (fileIdentity, error) {
 	}
 	return fileIdentity{exists: true, device: of.Dev, number: of.Ino, size: of.Size, changed: of.Ctim}, nil
 }
+
+// again makes changed say so, whatever is there.
+func (f *folder) again() { f.seen = fileIdentity{exists: true} }
 
 // changed says whether read would find another file than the last time.
 func (f *folder) changed() bool {

@@ -110,7 +110,7 @@ func (m *applier) take(ctx context.Context) {
 		data, err = m.folder.read()
 	}
 	if err != nil {
-		m.folder.seen = unreadable // so that it is looked at again
+		m.folder.again()
 		m.waiting(err.Error())
 		return
 	}

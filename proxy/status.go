@@ -130,9 +130,12 @@ func (s *status) readyz(w http.ResponseWriter, _ *http.Request) {
 // meshStatus is a lifecycle.MeshStatus.
 func (s *status) meshStatus(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(s.mesh.state().status)
+	body, err := json.MarshalIndent(s.mesh.state().status, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_, _ = w.Write(append(body, '\n'))
 }
 
 func (s *status) draining() bool {
