@@ -127,28 +127,55 @@ func keepsSample(sample, level string) bool {
 	return !strings.HasPrefix(sample, "envoy_cluster_upstream_cx_active{") && !strings.HasPrefix(sample, "envoy_cluster_upstream_cx_total{")
 }
 
-func (s *status) ownMetrics(out io.Writer, cut bool, failed error) {
-	metric := func(kind, name, help, labels string, value float64) {
-		_, _ = fmt.Fprintf(out, "# HELP %s %s\n# TYPE %s %s\n%s%s %g\n", name, help, name, kind, name, labels, value)
+// Metric is one of pillion-proxy's own, with what the reference says about it.
+type Metric struct{ Name, Type, Label, Help string }
+
+// Metrics are all of them, in the order in which they are exposed.
+func Metrics() []Metric {
+	return []Metric{
+		{"pillion_proxy_info", "gauge", "version", "Version of pillion-proxy, always 1."},
+		{"pillion_proxy_ready", "gauge", "", "Whether Envoy serves: live, with its configuration and both listeners."},
+		{"pillion_proxy_draining", "gauge", "", "Whether the pod drains."},
+		{"pillion_proxy_envoy_scrape_failed", "gauge", "", "Whether Envoy did not give its metrics."},
+		{"pillion_proxy_envoy_metrics_cut", "gauge", "", "Whether Envoy had more metrics than are passed on."},
+		{"pillion_proxy_generation_info", "gauge", "version", "Version of the MeshService's generation that is in force, or passthrough; always 1."},
+		{"pillion_proxy_generation_pending", "gauge", "", "Whether another generation is on the way to be in force."},
+		{"pillion_proxy_generation_wanted_rejected", "gauge", "", "Whether the generation that is wanted was rejected, so that an earlier one is in force."},
+		{"pillion_proxy_generation_applied_total", "counter", "", "Generations that this container has brought into force."},
+		{"pillion_proxy_generation_rejected_total", "counter", "", "Generations that were rejected, by pillion-proxy or by Envoy."},
+		{"pillion_proxy_start_seconds", "gauge", "", "Time from the start of this container until Envoy served, in seconds; not there until then."},
 	}
-	gauge := func(name, help, labels string, value float64) { metric("gauge", name, help, labels, value) }
-	gauge("pillion_proxy_info", "Version of pillion-proxy, always 1.", label("version", s.sidecar.Version), 1)
-	gauge("pillion_proxy_ready", "Whether Envoy serves: live, with its configuration and both listeners.", "", number(len(s.missing()) == 0))
-	gauge("pillion_proxy_draining", "Whether the pod drains.", "", number(s.draining()))
-	gauge("pillion_proxy_envoy_scrape_failed", "Whether Envoy did not give its metrics.", "", number(failed != nil))
-	gauge("pillion_proxy_envoy_metrics_cut", "Whether Envoy had more metrics than are passed on.", "", number(cut))
+}
+
+func (s *status) ownMetrics(out io.Writer, cut bool, failed error) {
 	is := s.mesh.state()
 	running := "passthrough"
 	if is.status.Running != nil {
 		running = is.status.Running.Version
 	}
-	gauge("pillion_proxy_generation_info", "Version of the MeshService's generation that is in force, or passthrough; always 1.", label("version", running), 1)
-	gauge("pillion_proxy_generation_pending", "Whether another generation is on the way to be in force.", "", number(is.status.State == lifecycle.MeshApplying))
-	gauge("pillion_proxy_generation_wanted_rejected", "Whether the generation that is wanted was rejected, so that an earlier one is in force.", "", number(is.status.State == lifecycle.MeshRejected))
-	metric("counter", "pillion_proxy_generation_applied_total", "Generations that have come into force.", "", float64(is.applied))
-	metric("counter", "pillion_proxy_generation_rejected_total", "Generations that were rejected, by pillion-proxy or by Envoy.", "", float64(is.rejected))
+	values := map[string]float64{
+		"pillion_proxy_info":                       1,
+		"pillion_proxy_ready":                      number(len(s.missing()) == 0),
+		"pillion_proxy_draining":                   number(s.draining()),
+		"pillion_proxy_envoy_scrape_failed":        number(failed != nil),
+		"pillion_proxy_envoy_metrics_cut":          number(cut),
+		"pillion_proxy_generation_info":            1,
+		"pillion_proxy_generation_pending":         number(is.status.State == lifecycle.MeshApplying),
+		"pillion_proxy_generation_wanted_rejected": number(is.status.State == lifecycle.MeshRejected),
+		"pillion_proxy_generation_applied_total":   float64(is.applied),
+		"pillion_proxy_generation_rejected_total":  float64(is.rejected),
+	}
 	if after := s.readyAfter.Load(); after > 0 {
-		gauge("pillion_proxy_start_seconds", "Time from the start of this container until Envoy served, in seconds.", "", time.Duration(after).Seconds())
+		values["pillion_proxy_start_seconds"] = time.Duration(after).Seconds()
+	}
+	labels := map[string]string{
+		"pillion_proxy_info":            label("version", s.sidecar.Version),
+		"pillion_proxy_generation_info": label("version", running),
+	}
+	for _, m := range Metrics() {
+		if value, ok := values[m.Name]; ok {
+			_, _ = fmt.Fprintf(out, "# HELP %s %s\n# TYPE %s %s\n%s%s %g\n", m.Name, m.Help, m.Name, m.Type, m.Name, labels[m.Name], value)
+		}
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"github.com/pillion-mesh/pillion/hack/gen/fields"
 	"github.com/pillion-mesh/pillion/hack/gen/reference"
 	"github.com/pillion-mesh/pillion/hack/gen/schema"
+	"github.com/pillion-mesh/pillion/metric"
+	"github.com/pillion-mesh/pillion/proxy"
 	"github.com/pillion-mesh/pillion/webhook"
 )
 
@@ -93,6 +95,7 @@ func generate(root string) (map[string][]byte, error) {
 		"docs/reference/metrics.md": reference.Metrics(
 			reference.ProgramMetrics{Program: "pillion-webhook", List: webhook.NewMetrics().Described},
 			reference.ProgramMetrics{Program: "pillion-controller", List: controller.NewMetrics().Described},
+			reference.ProgramMetrics{Program: "pillion-proxy, in each injected pod", List: proxyMetrics()},
 		),
 	}, nil
 }
@@ -112,4 +115,17 @@ func meshService(root string) ([]byte, error) {
 		return nil, err
 	}
 	return reference.MeshService(list, read["pillion.dev_meshservices.yaml"])
+}
+
+// proxyMetrics are described without package metric, which a pod's program does not have.
+func proxyMetrics() []metric.Description {
+	var all []metric.Description
+	for _, m := range proxy.Metrics() {
+		d := metric.Description{Name: m.Name, Type: m.Type, Help: m.Help}
+		if m.Label != "" {
+			d.Labels = []string{m.Label}
+		}
+		all = append(all, d)
+	}
+	return all
 }
