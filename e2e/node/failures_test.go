@@ -99,9 +99,8 @@ func TestContainersAreKilled(t *testing.T) {
 }
 
 // TestPodSecurity: in a namespace that enforces baseline the pods of an opted-in
-// workload cannot be created, since the init container sets up rules; who applies the
-// workload is not told by the webhook, which is not shown the namespace's labels, but
-// by Pod Security in the ReplicaSet's event.
+// workload cannot be created, since the init container sets up rules; Pod Security says
+// so in the ReplicaSet's event. That who applies the workload is told is tested in e2e.
 func TestPodSecurity(t *testing.T) {
 	ns := newNamespace(t, "baseline", optedIn, "pod-security.kubernetes.io/enforce=baseline")
 	apply(t, ns, web)
