@@ -131,19 +131,14 @@ func breakers(l limits, budget *clusterv3.CircuitBreakers_Thresholds_RetryBudget
 		}
 		return number(n)
 	}
-	thresholds := func(priority corev3.RoutingPriority) *clusterv3.CircuitBreakers_Thresholds {
-		t := &clusterv3.CircuitBreakers_Thresholds{
-			Priority: priority, MaxConnections: limit(l.connections), MaxPendingRequests: limit(l.pending), MaxRequests: limit(l.requests),
-			RetryBudget: budget,
-		}
-		if budget == nil {
-			t.MaxRetries = limit(0)
-		}
-		return t
+	thresholds := &clusterv3.CircuitBreakers_Thresholds{
+		MaxConnections: limit(l.connections), MaxPendingRequests: limit(l.pending), MaxRequests: limit(l.requests), RetryBudget: budget,
 	}
-	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{
-		thresholds(corev3.RoutingPriority_DEFAULT), thresholds(corev3.RoutingPriority_HIGH),
-	}}
+	if budget == nil {
+		thresholds.MaxRetries = limit(0)
+	}
+	// They are those of the default priority, and no route here has another one.
+	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{thresholds}}
 }
 
 // retryBudget is in percent of the requests under way. There is one where a destination

@@ -37,24 +37,29 @@ const hashDigits = 10
 // addCluster names a cluster NAME@HASH. Statistics keep the plain name.
 func (r *renderer) addCluster(name string, c *clusterv3.Cluster) {
 	c.Name, c.AltStatName = name, name
-	sum := sha256.Sum256(r.typed(name, c))
-	c.Name = name + "@" + hex.EncodeToString(sum[:])[:hashDigits]
-	r.names[name] = c.Name
-	r.clusters[c.Name] = bootstrap.Cluster{Name: c.Name, Message: r.typed(name, c)}
-}
-
-// typed is raw with "@type".
-func (r *renderer) typed(what string, m proto.Message) json.RawMessage {
-	a, err := anypb.New(m)
-	if err != nil {
-		r.failed(what, err)
-		return nil
+	fields := r.fields(name, c)
+	if fields == nil {
+		return
 	}
-	return r.raw(what, a)
+	fields["@type"] = "type.googleapis.com/" + string(c.ProtoReflect().Descriptor().FullName())
+	sum := sha256.Sum256(r.written(name, fields))
+	whole := name + "@" + hex.EncodeToString(sum[:])[:hashDigits]
+	fields["name"] = whole
+	r.names[name] = whole
+	r.clusters[whole] = bootstrap.Cluster{Name: whole, Message: r.written(name, fields)}
 }
 
 // raw is a message that was checked, as JSON that is the same for the same message.
 func (r *renderer) raw(what string, m proto.Message) json.RawMessage {
+	fields := r.fields(what, m)
+	if fields == nil {
+		return nil
+	}
+	return r.written(what, fields)
+}
+
+// fields of a message that was checked, under Envoy's own names; nil where it is wrong.
+func (r *renderer) fields(what string, m proto.Message) map[string]any {
 	if r.err != nil {
 		return nil
 	}
@@ -62,10 +67,28 @@ func (r *renderer) raw(what string, m proto.Message) json.RawMessage {
 		r.failed(what, err)
 		return nil
 	}
-	content, err := canonical(m)
+	content, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
 	if err != nil {
 		r.failed(what, err)
 		return nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(content))
+	// No number passes through a float.
+	decoder.UseNumber()
+	var fields map[string]any
+	if err := decoder.Decode(&fields); err != nil {
+		r.failed(what, err)
+		return nil
+	}
+	return fields
+}
+
+// written by package json they have an order: package protojson varies its spaces on
+// purpose.
+func (r *renderer) written(what string, fields map[string]any) json.RawMessage {
+	content, err := json.Marshal(fields)
+	if err != nil {
+		r.failed(what, err)
 	}
 	return content
 }
@@ -74,23 +97,6 @@ func (r *renderer) failed(what string, err error) {
 	if r.err == nil {
 		r.err = fmt.Errorf("%s: %w", what, err)
 	}
-}
-
-// canonical is protobuf's JSON with Envoy's own names of fields, written by package
-// json: package protojson varies its spaces on purpose.
-func canonical(m proto.Message) ([]byte, error) {
-	varying, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
-	if err != nil {
-		return nil, err
-	}
-	decoder := json.NewDecoder(bytes.NewReader(varying))
-	// No number passes through a float.
-	decoder.UseNumber()
-	var value any
-	if err := decoder.Decode(&value); err != nil {
-		return nil, err
-	}
-	return json.Marshal(value)
 }
 
 // validate asks a message whether it is valid, and those that are packed in it, which it
