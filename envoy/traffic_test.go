@@ -268,3 +268,26 @@ func TestFallbackOfMany(t *testing.T) {
 		t.Errorf("%d fallbacks were counted, want %d", got, many)
 	}
 }
+
+// TestFallbackProtocols: each of the two clusters behind a route is spoken to in its own
+// protocol.
+func TestFallbackProtocols(t *testing.T) {
+	version := func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintf(w, "%s", r.Proto) }
+	origin, cache := serve(t, version), &server{}
+	cache.Server = httptest.NewUnstartedServer(http.HandlerFunc(version))
+	cache.Config.Protocols = new(http.Protocols)
+	cache.Config.Protocols.SetUnencryptedHTTP2(true)
+	cache.Start()
+	t.Cleanup(cache.Close)
+	cache.port = cache.Listener.Addr().(*net.TCPAddr).Port
+	document := strings.Replace(fallbackDocument, "name: cache,", "name: cache, protocol: HTTP2,", 1)
+	p := start(t, rendered(t, fmt.Appendf(nil, document, origin.port, "Fails", "here.test", cache.port)))
+	host, cached := fmt.Sprint("here.test:", origin.port), http.Header{"X-Cached": {"yes"}}
+	if code, body, _ := p.call(t, "GET", host, "/", cached); body != "HTTP/2.0" {
+		t.Errorf("the cache was asked by %d %q", code, body)
+	}
+	cache.Close()
+	if code, body, _ := p.call(t, "GET", host, "/", cached); body != "HTTP/1.1" {
+		t.Errorf("the origin was asked by %d %q", code, body)
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -30,7 +31,7 @@ func (p *program) configDiffCommand(invocation string) *cobra.Command {
 
 func (p *program) diffMesh(old, now, namespace string) error {
 	if old == "-" && now == "-" {
-		return fmt.Errorf("both are -, and standard input can be read once")
+		return errors.New("both are -, and standard input can be read once")
 	}
 	var sides [2]map[string]*mesh.Service
 	for n, file := range []string{old, now} {
