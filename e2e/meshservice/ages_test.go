@@ -1,12 +1,17 @@
 package meshservice
 
 import (
+	"bufio"
+	"errors"
+	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
@@ -95,6 +100,65 @@ func TestInboundConnectionAgeLosesNothing(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestInboundConnectionAgeWaitsForARequest: an HTTP/1 client cannot be told without a
+// response that its connection has come of age. So an idle one is left alone, and the next
+// response says it; a connection that is closed just when a request is on its way
+// would lose that.
+func TestInboundConnectionAgeWaitsForARequest(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	p := c.pod("shop", "shop.test")
+	c.serve(p, traffic.Answer, "8080")
+	c.meshedIn(p, "inbound: [{port: 8080, maxConnectionAge: 1s}]", sandbox.App{})
+	outside := c.pod("clients")
+	idle, err := outside.Dial(t.Context(), "tcp", net.JoinHostPort(p.IPv4.String(), "8080"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer idle.Close()
+	_ = idle.SetDeadline(time.Now().Add(2 * longest))
+	answers := bufio.NewReader(idle)
+	get := func() *http.Response {
+		_, _ = io.WriteString(idle, "GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n")
+		response, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatalf("on a connection that is old and idle: %v", err)
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		_ = response.Body.Close()
+		return response
+	}
+	if get().Close {
+		t.Error("the first response says that the connection ends")
+	}
+	// The same age of an HTTP/2 connection, which can be told at any time, ends it.
+	untilClosed(t, outside, net.JoinHostPort(p.IPv4.String(), "8080"))
+	if !get().Close {
+		t.Error("the response on an old connection does not say that it ends")
+	}
+}
+
+// untilClosed opens an idle HTTP/2 connection and waits until the server ends it.
+func untilClosed(t *testing.T, from *sandbox.Pod, address string) {
+	t.Helper()
+	connection, err := from.Dial(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	_ = connection.SetDeadline(time.Now().Add(2 * longest))
+	framer := http2.NewFramer(connection, connection)
+	_, _ = io.WriteString(connection, http2.ClientPreface)
+	_ = framer.WriteSettings()
+	for {
+		if _, err := framer.ReadFrame(); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal("an HTTP/2 connection does not end by its age")
+		} else if err != nil {
+			return
+		}
+	}
 }
 
 // TestIdleTimeoutBelowKeepAlive calls a server just when it closes idle connections.

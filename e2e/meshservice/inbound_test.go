@@ -45,20 +45,30 @@ type limits struct {
 	clients *sandbox.Pod
 }
 
-// gated serves a gate on a port for the rest of a test, and sends requests to it.
+// gated serves a gate on a port until closed, and sends requests to it over HTTP/1.
 func (l limits) gated(t *testing.T, port string) (*gate, func() answer) {
 	t.Helper()
+	return l.gatedBy(t, port, cluster{T: t, dns: l.dns}.client(l.clients))
+}
+
+func (l limits) gatedBy(t *testing.T, port string, by http.RoundTripper) (*gate, func() answer) {
+	t.Helper()
 	g := newGate()
-	web := &http.Server{Handler: g}
+	web := &http.Server{Handler: g, Protocols: both()}
 	l.of.Serve(t, port, web.Serve)
 	t.Cleanup(func() { _ = web.Close() })
-	by := cluster{T: t, dns: l.dns}.client(l.clients)
 	return g, func() answer { return ask(t.Context(), by, http.MethodGet, "http://shop.test:"+port+"/") }
 }
 
 func (l limits) concurrent(t *testing.T) {
+	t.Run("HTTP/1", func(t *testing.T) { l.concurrentBy(t, cluster{T: t, dns: l.dns}.client(l.clients)) })
+	t.Run("HTTP/2", func(t *testing.T) { l.concurrentBy(t, cluster{T: t, dns: l.dns}.client2(l.clients)) })
+}
+
+func (l limits) concurrentBy(t *testing.T, by http.RoundTripper) {
+	t.Helper()
 	for port, want := range map[string]int{concurrentPort: 5, freePort: 12} {
-		g, send := l.gated(t, port)
+		g, send := l.gatedBy(t, port, by)
 		u := press(t, g, 12, send)
 		if u.inside != want || len(u.answered) != 12-want {
 			t.Errorf("port %s: the app works on %d of 12 requests and %d were answered, want %d", port, u.inside, len(u.answered), want)
@@ -100,6 +110,13 @@ func (l limits) timeout(t *testing.T) {
 func (l limits) waiting(t *testing.T) {
 	for port, most := range map[string]int{waitingPort: 2, freePort: 6} {
 		g, send := l.gated(t, port)
+		// Envoy counts connections by the app's address, which it gets to know by a request.
+		first := press(t, g, 1, send)
+		g.open <- struct{}{}
+		first.rest.Wait()
+		if port == waitingPort {
+			sandbox.Eventually(t, "Envoy knows the app", longest, func() bool { return l.of.stat("cluster.inbound_"+port+".membership_total") == 1 })
+		}
 		sent := make(chan answer, 6)
 		for range 6 {
 			go func() { sent <- send() }()

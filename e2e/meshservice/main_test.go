@@ -77,6 +77,7 @@ func (c cluster) meshedIn(p *sandbox.Pod, spec string, app sandbox.App) *meshed 
 		c.Fatalf("starting pod %s: %v", p.Name, err)
 	}
 	m.Running = running
+	c.Cleanup(m.explain)
 	m.await()
 	return m
 }
@@ -154,6 +155,20 @@ func (m *meshed) await() {
 		}
 	}
 	m.Fatalf("pod %s does not run version %s of its MeshService: %s", m.Name, m.generation.Version, body)
+}
+
+// explain says of a failed test what it may be due to: a client that a busy machine
+// keeps from saying anything for a while after connecting is passed through, without
+// what its destination or port is to have.
+func (m *meshed) explain() {
+	if !m.Failed() || !m.Envoy.Running() {
+		return
+	}
+	for _, direction := range []string{bootstrap.Inbound, bootstrap.Outbound} {
+		if silent := m.stat("listener." + direction + ".downstream_pre_cx_timeout"); silent > 0 {
+			m.Logf("pod %s: %d %s connections were passed through, as their clients were silent: is the machine busy?", m.Name, silent, direction)
+		}
+	}
 }
 
 // stat is one of the Envoy's counters or gauges.

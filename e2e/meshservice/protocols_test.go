@@ -2,7 +2,10 @@ package meshservice
 
 import (
 	"net/http"
+	"slices"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
 	"github.com/pillion-mesh/pillion/e2e/traffic"
@@ -65,6 +68,46 @@ func TestDeclaredServicesByAllTheirNames(t *testing.T) {
 			ask(t.Context(), c.client(m.Pod), http.MethodPost, "http://"+name+port+"/").wants(t, name+port, http.StatusOK)
 			if m.stat(counter) != before+1 {
 				t.Errorf("%s%s did not go by the destination %s", name, port, destination)
+			}
+		}
+	}
+}
+
+// TestDeclaredRequestsStayWhatTheyAre: a destination with everything switched on gets
+// the headers that it gets without, and the app those that the destination sends.
+func TestDeclaredRequestsStayWhatTheyAre(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	server := c.pod("server", "declared.test", "undeclared.test")
+	c.serve(server, traffic.Answer, "8080")
+	m := c.meshed("shop", `egress:
+		- name: declared
+		  host: declared.test
+		  port: 8080
+		  timeout: 10s
+		  retries: {when: [ConnectFailure, RefusedStream, Reset, Unavailable], perTryTimeout: 5s}
+		  breakers: {maxRequests: 100}
+		  outlierDetection: {}
+		  routes: [{headers: [{name: x-other, value: there}], to: other, fallback: {when: Fails}}]
+		- {name: other, host: other.test, port: 8080}
+	`, sandbox.App{})
+	c.dns.Set("other.test", server.IPv4)
+	for client, by := range map[string]http.RoundTripper{"HTTP/1": c.client(m.Pod), "HTTP/2": c.client2(m.Pod)} {
+		for _, header := range [][]string{nil, {"X-Forwarded-Proto", "https"}, {"X-Request-Id", "mine", "X-Envoy-Other", "theirs"}, {"x-other", "there"}} {
+			for _, method := range []string{http.MethodGet, http.MethodPost} {
+				seen := func(host string) []string {
+					a := ask(t.Context(), by, method, "http://"+host+".test:8080/a", header...)
+					a.wants(t, host, http.StatusOK)
+					lines := a.header.Values("X-Got")
+					for name := range a.header {
+						lines = append(lines, name)
+					}
+					slices.Sort(lines)
+					return lines
+				}
+				if diff := cmp.Diff(seen("undeclared"), seen("declared")); diff != "" {
+					t.Errorf("%s, %s with %q: without a declaration -, with it +\n%s", client, method, header, diff)
+				}
 			}
 		}
 	}

@@ -24,7 +24,7 @@ func TestRetriesOnlyWhereSafe(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	server := c.pod("server", "resets.test", "unavailable.test", "refuses.test", "default.test", "grpc.test",
-		"control-resets.test", "control-unavailable.test", "control-refuses.test", "control-grpc.test")
+		"only.test", "control-resets.test", "control-unavailable.test", "control-refuses.test", "control-grpc.test")
 	gone := c.pod("gone")
 	for _, host := range []string{"gone.test", "control-gone.test"} {
 		c.dns.Set(host, server.IPv4, gone.IPv4)
@@ -38,6 +38,7 @@ func TestRetriesOnlyWhereSafe(t *testing.T) {
 	const all = "[ConnectFailure, RefusedStream, Reset, Unavailable]"
 	m := c.meshed("shop", `egress:
 		- {name: resets, host: resets.test, port: 8080, retries: {when: `+all+`}}
+		- {name: only, host: only.test, port: 8080, retries: {when: [Reset]}}
 		- {name: unavailable, host: unavailable.test, port: 8081, retries: {when: `+all+`}}
 		- {name: refuses, host: refuses.test, port: 8082, protocol: HTTP2, retries: {}}
 		- {name: default, host: default.test, port: 8080, retries: {}}
@@ -49,6 +50,7 @@ func TestRetriesOnlyWhereSafe(t *testing.T) {
 		- {name: control-gone, host: control-gone.test, port: 8083, maxConnectionAge: 0s}
 		- {name: control-grpc, host: control-grpc.test, port: 9000, protocol: GRPC}
 	`, sandbox.App{})
+	by := c.client(m.Pod)
 	for _, test := range []struct {
 		host, port, method string
 		// carried is how often the server is to have the request, and works whether it
@@ -58,12 +60,12 @@ func TestRetriesOnlyWhereSafe(t *testing.T) {
 	}{
 		{"resets", "8080", "GET", 2, true}, {"resets", "8080", "PUT", 2, true}, {"resets", "8080", "DELETE", 2, true},
 		{"resets", "8080", "POST", 1, false}, {"resets", "8080", "PATCH", 1, false}, {"control-resets", "8080", "GET", 1, false},
-		{"default", "8080", "GET", 1, false}, {"default", "8080", "POST", 1, false},
+		{"only", "8080", "GET", 2, true}, {"only", "8080", "POST", 1, false}, {"default", "8080", "GET", 1, false}, {"default", "8080", "POST", 1, false},
 		{"unavailable", "8081", "GET", 2, true}, {"unavailable", "8081", "POST", 1, false}, {"control-unavailable", "8081", "GET", 1, false},
 		{"refuses", "8082", "GET", 2, true}, {"refuses", "8082", "POST", 2, true}, {"control-refuses", "8082", "GET", 1, false},
 	} {
 		path := "/" + test.host + "/" + test.method
-		a := ask(t.Context(), c.client(m.Pod), test.method, "http://"+test.host+".test:"+test.port+path)
+		a := ask(t.Context(), by, test.method, "http://"+test.host+".test:"+test.port+path)
 		if works := a.code == http.StatusOK; works != test.works || f.seen.of(path) != test.carried {
 			t.Errorf("%s to %s: %s, and the server had it %d times, want %d", test.method, test.host, a, f.seen.of(path), test.carried)
 		}
@@ -84,7 +86,7 @@ func TestRetriesOnlyWhereSafe(t *testing.T) {
 	failures := func(host string) int {
 		failed := 0
 		for range 30 {
-			if ask(t.Context(), c.client(m.Pod), http.MethodPost, "http://"+host+".test:8083/").code != http.StatusOK {
+			if ask(t.Context(), by, http.MethodPost, "http://"+host+".test:8083/").code != http.StatusOK {
 				failed++
 			}
 		}

@@ -92,8 +92,9 @@ func itemsCalls(c cluster, m *meshed, state string) {
 }
 
 // TestHeaderRouteToASandbox leads requests with a header to a sandbox of the service: it
-// gets exactly those. A sandbox that does not exist costs no request where there is a
-// fallback, and fails visibly where there is none. One that comes later is found.
+// gets exactly those. A sandbox that does not exist, or that fails, costs no request
+// where there is a fallback for that, and fails visibly where there is none. One that
+// comes later is found.
 func TestHeaderRouteToASandbox(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -102,6 +103,10 @@ func TestHeaderRouteToASandbox(t *testing.T) {
 	for _, p := range []*sandbox.Pod{origin, alice, bob} {
 		c.serve(p, func(w http.ResponseWriter, _ *http.Request) { says(p.Name)(w, nil) }, "80")
 	}
+	broken := c.pod("broken", "broken.test")
+	c.serve(broken, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, "8081")
+	c.serve(broken, newGate().ServeHTTP, "8082")
+	broken.Serve(t, "8083", traffic.Accept(func(connection net.Conn) { _, _ = connection.Read(make([]byte, 1)) }))
 	m := c.meshed("shop", `egress:
 		- name: shop
 		  host: shop.test
@@ -110,11 +115,18 @@ func TestHeaderRouteToASandbox(t *testing.T) {
 		    - {headers: [{name: X-Sandbox, value: alice}], to: alice, fallback: {}}
 		    - {headers: [{name: X-Sandbox, value: bob}], to: bob, fallback: {}}
 		    - {headers: [{name: X-Sandbox, value: gone}], to: gone, fallback: {}}
+		    - {headers: [{name: X-Sandbox, value: broken}], to: broken, fallback: {when: Fails}}
+		    - {headers: [{name: X-Sandbox, value: hangs}], to: hangs, fallback: {when: Fails}}
+		    - {headers: [{name: X-Sandbox, value: resets}], to: resets, fallback: {when: Fails}}
+		    - {headers: [{name: X-Sandbox, value: broken-alone}], to: broken}
 		    - {headers: [{name: X-Sandbox, value: bob-alone}], to: bob}
 		    - {headers: [{name: X-Sandbox, value: gone-alone}], to: gone}
 		- {name: alice, host: alice.test, port: 80}
 		- {name: bob, host: bob.test, port: 80, dnsRefresh: 1s}
 		- {name: gone, host: gone.test, port: 80}
+		- {name: broken, host: broken.test, port: 8081}
+		- {name: hangs, host: broken.test, port: 8082}
+		- {name: resets, host: broken.test, port: 8083}
 	`, sandbox.App{})
 	by := c.client(m.Pod)
 	send := func(sandbox string) answer {
@@ -124,15 +136,15 @@ func TestHeaderRouteToASandbox(t *testing.T) {
 		}
 		return ask(t.Context(), by, http.MethodPost, "http://shop.test/", headers...)
 	}
-	for header, want := range map[string]string{"": "origin", "alice": "alice", "Alice": "origin", "alice2": "origin", "bob": "origin", "gone": "origin"} {
-		for range 20 {
+	for header, want := range map[string]string{"": "origin", "alice": "alice", "Alice": "origin", "alice2": "origin", "bob": "origin", "gone": "origin", "broken": "origin", "hangs": "origin", "resets": "origin"} {
+		for range 10 {
 			if a := send(header); a.code != http.StatusOK || a.body != want {
 				t.Errorf("x-sandbox %q: %s, want the answer of %s", header, a, want)
 			}
 		}
 	}
-	for _, header := range []string{"bob-alone", "gone-alone"} {
-		send(header).wants(t, header+" has no fallback", http.StatusServiceUnavailable)
+	for header, code := range map[string]int{"bob-alone": http.StatusServiceUnavailable, "gone-alone": http.StatusServiceUnavailable, "broken-alone": http.StatusInternalServerError} {
+		send(header).wants(t, header+" has no fallback", code)
 	}
 	c.dns.Set("bob.test", bob.IPv4)
 	sandbox.Eventually(t, "bob's sandbox gets requests", longest, func() bool {
