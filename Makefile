@@ -44,10 +44,13 @@ demo: ## show an injection: offline, by a real kube-apiserver, and as root on a 
 	  -kubeconfig "$(if $(filter command,$(firstword $(origin KUBECONFIG))),$(KUBECONFIG))" -push "$(PUSH)"
 
 # For a node of our own the machine's architecture is enough.
-.PHONY: demo-images
+DEMO_ARCHITECTURES = $(if $(PUSH),$(ARCHITECTURES),$(shell go env GOARCH))
+.PHONY: demo-images demo-app
 demo-images: # the images of the demo's third part
-	@$(MAKE) images VARIANTS= ARCHITECTURES="$(if $(PUSH),$(ARCHITECTURES),$$(go env GOARCH))"
-	@for arch in $(if $(PUSH),$(ARCHITECTURES),$$(go env GOARCH)); do \
+	@$(MAKE) images VARIANTS= ARCHITECTURES="$(DEMO_ARCHITECTURES)"
+	@$(MAKE) demo-app
+demo-app:
+	@for arch in $(DEMO_ARCHITECTURES); do \
 	  GOARCH=$$arch $(MAKE) build PROGRAMS=./hack/cluster/node/app BIN=bin/images/demo/$$arch >/dev/null && \
 	  go run ./hack/sbom -version $(VERSION) -o bin/images/demo/$$arch bin/images/demo/$$arch/app || exit 1; \
 	done

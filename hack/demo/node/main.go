@@ -26,6 +26,7 @@ func main() {
 	flag.StringVar(&d.kubeconfig, "kubeconfig", "", "`file` of a cluster with a context to use; without it a node is started")
 	flag.StringVar(&d.images, "images", "docker.io/pillion-mesh", "`registry/repository` of the images")
 	flag.StringVar(&d.tag, "tag", "", "`tag` of the images")
+	flag.DurationVar(&d.lasts, "for", time.Minute, "how long the load `lasts`; a rolling restart has to fit into it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := d.run(ctx)
@@ -42,6 +43,7 @@ type demo struct {
 	kubeconfig, images, tag string
 	kubectl, helm           string // programs
 	mine                    bool   // the cluster is a node that was started here
+	lasts                   time.Duration
 }
 
 func (d *demo) run(ctx context.Context) (err error) {

@@ -18,9 +18,8 @@ const (
 	// namespace is for the pods, system for the release.
 	namespace, system = "pillion-demo", "pillion-demo-system"
 	release           = "pillion-demo"
-	// rate of requests a second, and for how long: a restart fits into it.
-	rate   = 200
-	lasted = 60 * time.Second
+	// rate of requests a second.
+	rate = 200
 )
 
 // beside is what the Deployment needs around it: its namespace, which belongs to this
@@ -169,7 +168,7 @@ func (d *demo) showRestart(ctx context.Context) error {
 	}
 	loaded := make(chan error, 1)
 	go func() {
-		output, err := d.kube(ctx, "", "-n", namespace, "exec", "client", "-c", "app", "--", "/app", "load", "-rate", strconv.Itoa(rate), "-for", lasted.String(), "checkout")
+		output, err := d.kube(ctx, "", "-n", namespace, "exec", "client", "-c", "app", "--", "/app", "load", "-rate", strconv.Itoa(rate), "-for", d.lasts.String(), "checkout")
 		if err == nil {
 			err = json.Unmarshal([]byte(output), &load)
 		}
@@ -195,8 +194,8 @@ func (d *demo) showRestart(ctx context.Context) error {
 		style = screen.Red
 	}
 	d.out.Fact(style, "requests", fmt.Sprintf("%d, of which %d failed", load.Requests, load.Failed))
-	if load.Failed > 0 || load.Requests < rate*int(lasted.Seconds())/2 {
-		return fmt.Errorf("%d of %d requests failed, where 0 of about %d should: %s", load.Failed, load.Requests, rate*int(lasted.Seconds()), strings.Join(load.First, "\n"))
+	if load.Failed > 0 || load.Requests < rate*int(d.lasts.Seconds())/2 {
+		return fmt.Errorf("%d of %d requests failed, where 0 of about %d should: %s", load.Failed, load.Requests, rate*int(d.lasts.Seconds()), strings.Join(load.First, "\n"))
 	}
 	return nil
 }
