@@ -84,7 +84,7 @@ func run(ctx context.Context, out *screen.Screen, p plan) error {
 	out.Fact(screen.Bold, "why", "bin/pillionctl why -f YOUR.yaml        the verdict for your own workload, and each setting's source")
 	out.Fact(screen.Bold, "inject", "bin/pillionctl inject -f YOUR.yaml     the pod it would become")
 	if !p.part3() {
-		out.Fact(screen.Bold, "run it", "sudo make demo                         the same Deployment on a real node, restarted under load")
+		out.Fact(screen.Bold, "run it", "make demo, as root                     the same Deployment on a real node, restarted under load")
 	}
 	out.Fact(screen.Bold, "read", "docs/architecture.md                   how it works")
 	return nil

@@ -47,6 +47,8 @@ func (d *demo) install(ctx context.Context) error {
 		"--set", "controller.image.repository="+d.images+"/pillion-controller,controller.image.tag="+d.tag,
 		"--set", "injector.images.init="+d.images+"/pillion-init:"+d.tag,
 		"--set", "injector.revision=demo,webhook.replicas=2,controller.replicas=1",
+		// Nobody else is being served when the demo ends.
+		"--set", "webhook.shutdownDelaySeconds=0,webhook.drainSeconds=0",
 		"--set", "webhook.resources.requests.cpu=20m,injector.sidecar.resources.requests.cpu=20m",
 		"--set", "injector.lifecycle.preDrainDelay=6s,injector.lifecycle.drainTime=6s",
 		"--wait", "--timeout", "3m")
