@@ -36,19 +36,21 @@ func TestTwoVersionsAtOnce(t *testing.T) {
 	installOther(t, "versions", "note")
 	ns := newNamespace(t, "versions", optedIn, "other=versions")
 	addReplicaOf(t, c, previous)
-	var pods []corev1.Pod
-	eventually(t, "both versions have answered", func() bool {
-		createTogether(t, c, ns, len(pods))
-		var list corev1.PodList
-		if err := c.List(t.Context(), &list, client.InNamespace(ns)); err != nil {
-			t.Fatal(err)
-		}
-		pods = list.Items
+	// kube-apiserver keeps its connections, and so its replicas, until these go.
+	kubectl(t, "-n", release, "rollout", "restart", "deployment/pillion-webhook")
+	rolledOut(t, release, "deployment/pillion-webhook")
+	both := func(pods []corev1.Pod) bool {
 		seen := map[string]bool{}
 		for n := range pods {
 			seen[versionOf(t, &pods[n])] = true
 		}
 		return seen[this] && seen[previous]
+	}
+	eventually(t, "both versions answer", func() bool { return both(createTogether(t, c, ns, 0, client.DryRunAll)) })
+	var pods []corev1.Pod
+	eventually(t, "both versions have answered for stored pods", func() bool {
+		pods = append(pods, createTogether(t, c, ns, len(pods))...)
+		return both(pods)
 	})
 	outdated := 0
 	for n := range pods {
@@ -103,21 +105,23 @@ func addReplicaOf(t *testing.T, c client.Client, tag string) {
 }
 
 // createTogether creates pods at once, over as many connections from kube-apiserver to
-// the replicas. They are stored, and never scheduled.
-func createTogether(t *testing.T, c client.Client, ns string, from int) {
+// the replicas. They are never scheduled.
+func createTogether(t *testing.T, c client.Client, ns string, from int, options ...client.CreateOption) []corev1.Pod {
 	t.Helper()
+	pods := make([]corev1.Pod, 10)
 	var all sync.WaitGroup
-	for n := range 10 {
-		pod := admissions.Pod(ns, fmt.Sprintf("pod-%d", from+n))
-		pod.Spec.AutomountServiceAccountToken = new(false) // its volume has a random name
-		pod.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "pillion.dev/versions"}}
+	for n := range pods {
+		pods[n] = *admissions.Pod(ns, fmt.Sprintf("pod-%d", from+n))
+		pods[n].Spec.AutomountServiceAccountToken = new(false) // its volume has a random name
+		pods[n].Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "pillion.dev/versions"}}
 		all.Go(func() {
-			if err := c.Create(t.Context(), pod); err != nil {
+			if err := c.Create(t.Context(), &pods[n], options...); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	all.Wait()
+	return pods
 }
 
 func versionOf(t *testing.T, pod *corev1.Pod) string {
