@@ -150,9 +150,13 @@ func (g *Generation) hash() (string, error) {
 	return hex.EncodeToString(sum[:8]), nil
 }
 
-// ParseGeneration reads what Seal wrote, and nothing else: a file that was cut,
+// ParseGeneration reads what Seal wrote, packed or not, and nothing else: a file that was cut,
 // changed, or written by a program that knows more than this one is an error.
 func ParseGeneration(data []byte) (*Generation, error) {
+	data, err := unpack(data)
+	if err != nil {
+		return nil, err
+	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	var g Generation

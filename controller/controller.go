@@ -29,6 +29,7 @@ import (
 
 	"github.com/pillion-mesh/pillion/controller/auditor"
 	"github.com/pillion-mesh/pillion/controller/certificates"
+	"github.com/pillion-mesh/pillion/controller/meshservice"
 )
 
 // name of the controller, as a field manager, in Events and as a user agent.
@@ -58,7 +59,9 @@ type Options struct {
 	StatusAddress string
 	// Audit is nil where nothing is audited. Its Log, Now, OnError and Service are set here.
 	Audit *auditor.Options
-	Log   *slog.Logger
+	// MeshServices is nil where they are not seen to. Its Log, Now and OnError are set here.
+	MeshServices *meshservice.Options
+	Log          *slog.Logger
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -113,6 +116,11 @@ func New(config *rest.Config, o Options) (*Controller, error) {
 			return nil, err
 		}
 	}
+	if o.MeshServices != nil {
+		if err := c.seeToMeshServices(config); err != nil {
+			return nil, err
+		}
+	}
 	listener, err := net.Listen("tcp", o.StatusAddress)
 	if err != nil {
 		return nil, fmt.Errorf("listening for status requests: %w", err)
@@ -132,6 +140,18 @@ func (c *Controller) audit(config *rest.Config) error {
 		return fmt.Errorf("preparing the audits: %w", err)
 	}
 	return c.manager.Add(manager.RunnableFunc(a.Run))
+}
+
+// seeToMeshServices prepares what the leader does for MeshServices.
+func (c *Controller) seeToMeshServices(config *rest.Config) error {
+	o := *c.options.MeshServices
+	o.Log, o.Now = c.options.Log, c.options.Now
+	o.OnError = c.metrics.errors.WithLabelValues(whatMeshService).Inc
+	keeper, err := meshservice.New(config, name, c.events, c.metrics.meshServices, o)
+	if err != nil {
+		return fmt.Errorf("preparing for MeshServices: %w", err)
+	}
+	return c.manager.Add(manager.RunnableFunc(keeper.Run))
 }
 
 // cache holds the three objects and nothing else: it asks for them by name, which

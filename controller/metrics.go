@@ -5,15 +5,17 @@ import (
 
 	"github.com/pillion-mesh/pillion/controller/auditor"
 	"github.com/pillion-mesh/pillion/controller/certificates"
+	"github.com/pillion-mesh/pillion/controller/meshservice"
 	"github.com/pillion-mesh/pillion/injector"
 	"github.com/pillion-mesh/pillion/metric"
 )
 
 // What an error was about.
 const (
-	whatSecret = "secret"
-	whatBundle = "ca_bundle"
-	whatAudit  = "audit"
+	whatSecret      = "secret"
+	whatBundle      = "ca_bundle"
+	whatAudit       = "audit"
+	whatMeshService = "mesh_service"
 )
 
 // Metrics are what a controller tells Prometheus. Every label has a closed set of
@@ -21,13 +23,14 @@ const (
 type Metrics struct {
 	*metric.Set
 
-	expiry    *prometheus.GaugeVec
-	issued    *prometheus.CounterVec
-	writes    *prometheus.CounterVec
-	contested *prometheus.GaugeVec
-	errors    *prometheus.CounterVec
-	leader    prometheus.Gauge
-	audit     *auditor.Metrics
+	expiry       *prometheus.GaugeVec
+	issued       *prometheus.CounterVec
+	writes       *prometheus.CounterVec
+	contested    *prometheus.GaugeVec
+	errors       *prometheus.CounterVec
+	leader       prometheus.Gauge
+	audit        *auditor.Metrics
+	meshServices *meshservice.Metrics
 }
 
 // NewMetrics makes the metrics on a registry of their own.
@@ -37,9 +40,10 @@ func NewMetrics() *Metrics {
 	m.issued = m.Counters("certificates_issued_total", "Certificates that were made, by what was wrong with the one before.", "certificate", "reason")
 	m.writes = m.Counters("ca_bundle_writes_total", "Writes of the caBundle of a webhook configuration.", "kind")
 	m.contested = m.Gauges("ca_bundle_contested", "1 while another hand keeps changing a caBundle.", "kind")
-	m.errors = m.Counters("errors_total", "Attempts to see to the Secret, to a caBundle or to an audit that failed, and were tried again.", "what")
+	m.errors = m.Counters("errors_total", "Attempts to see to the Secret, to a caBundle, to an audit or to MeshServices that failed, and were tried again.", "what")
 	m.leader = m.Gauge("leader", "1 on the controller that holds the Lease.")
 	m.audit = auditor.NewMetrics(m.Set)
+	m.meshServices = meshservice.NewMetrics(m.Set)
 	m.initialise()
 	return m
 }
@@ -58,6 +62,7 @@ func (m *Metrics) initialise() {
 	m.errors.WithLabelValues(whatSecret)
 	m.errors.WithLabelValues(whatBundle)
 	m.errors.WithLabelValues(whatAudit)
+	m.errors.WithLabelValues(whatMeshService)
 }
 
 func (m *Metrics) setContested(keeper *bundleKeeper) {

@@ -57,15 +57,24 @@ func TestRights(t *testing.T) {
 		"create pods/eviction (core)",
 		"list endpointslices (discovery.k8s.io) in own namespace",
 	}
+	// Which ConfigMaps, a policy of the chart says: TestNoOtherConfigMap in e2e/delivery.
+	meshServices := []string{
+		"create configmaps (core)", "delete configmaps (core)", "get configmaps (core)", "list configmaps (core)", "update configmaps (core)", "watch configmaps (core)",
+		"list namespaces (core)", "watch namespaces (core)", "list pods (core)", "watch pods (core)",
+		"list meshservices (pillion.dev)", "watch meshservices (pillion.dev)", "patch meshservices/status (pillion.dev)",
+		"create events (events.k8s.io)", "patch events (events.k8s.io)",
+	}
 	for _, test := range []struct {
 		name, component, values string
 		want                    []string
 	}{
 		{"webhook", "webhook", "", nil},
-		{"controller", "controller", "", slices.Concat(always, certificates, audits)},
-		{"controller without audits", "controller", "controller: {auditor: {enabled: false}}", slices.Concat(always, certificates, ownEvents)},
-		{"controller that evicts", "controller", "controller: {auditor: {evict: {enabled: true}}}", slices.Concat(always, certificates, audits, evictions)},
-		{"controller that only audits", "controller", "tls: {source: provided}", slices.Concat(always, audits)},
+		{"controller", "controller", "", slices.Concat(always, certificates, audits, meshServices)},
+		{"controller without audits", "controller", "controller: {auditor: {enabled: false}}", slices.Concat(always, certificates, meshServices)},
+		{"controller for certificates only", "controller", "controller: {auditor: {enabled: false}, meshServices: {enabled: false}}", slices.Concat(always, certificates, ownEvents)},
+		{"controller that evicts", "controller", "controller: {auditor: {evict: {enabled: true}}}", slices.Concat(always, certificates, audits, evictions, meshServices)},
+		{"controller that only audits", "controller", "{tls: {source: provided}, controller: {meshServices: {enabled: false}}}", slices.Concat(always, audits)},
+		{"controller for MeshServices only", "controller", "{tls: {source: provided}, controller: {auditor: {enabled: false}}}", slices.Concat(always, meshServices)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := apiServer(t)
@@ -78,6 +87,7 @@ func TestRights(t *testing.T) {
 			user := "system:serviceaccount:" + ownNamespace + ":" + rendered.Of(test.component, "ServiceAccount").GetName()
 			// kube-apiserver's authorizer notices a role a moment after it is there.
 			slices.Sort(test.want)
+			test.want = slices.Compact(test.want)
 			var got []string
 			defer func() {
 				if diff := cmp.Diff(test.want, got); diff != "" {
@@ -130,6 +140,7 @@ func interesting(r *release.Release) []authorizationv1.ResourceAttributes {
 		{"admissionregistration.k8s.io", "validatingadmissionpolicies"}, {"apiextensions.k8s.io", "customresourcedefinitions"},
 		{"rbac.authorization.k8s.io", "roles"}, {"rbac.authorization.k8s.io", "rolebindings"}, {"rbac.authorization.k8s.io", "clusterroles"}, {"rbac.authorization.k8s.io", "clusterrolebindings"},
 		{"certificates.k8s.io", "certificatesigningrequests"}, {"certificates.k8s.io", "certificatesigningrequests/approval"}, {"cert-manager.io", "certificates"},
+		{"pillion.dev", "meshservices"}, {"pillion.dev", "meshservices/status"}, {"pillion.dev", "meshservices/finalizers"},
 	}
 	verbs := []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"}
 	more := map[string][]string{

@@ -12,13 +12,13 @@ const (
 	MeshServiceOff MeshServiceDelivery = "Off"
 )
 
-// meshConfigMapPrefix is before the service's name, so that no ConfigMap of the owner's
+// MeshConfigMapPrefix is before the service's name, so that no ConfigMap of the owner's
 // own is met by accident.
-const meshConfigMapPrefix = "pillion-mesh-"
+const MeshConfigMapPrefix = "pillion-mesh-"
 
 // LongestMeshService is how long a MeshService's name may be: that of its ConfigMap has
 // at most 253 characters.
-const LongestMeshService = 253 - len(meshConfigMapPrefix)
+const LongestMeshService = 253 - len(MeshConfigMapPrefix)
 
 // MeshConfigMap is the name of the ConfigMap that carries the MeshService of a service to
 // its pods, in their namespace. It is empty for an identity that no MeshService can
@@ -35,7 +35,7 @@ func MeshConfigMap(service string) string {
 			return ""
 		}
 	}
-	return meshConfigMapPrefix + service
+	return MeshConfigMapPrefix + service
 }
 
 func notInName(c rune) bool { return c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') }

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 	"github.com/pillion-mesh/pillion/controller"
 	"github.com/pillion-mesh/pillion/controller/auditor"
 	"github.com/pillion-mesh/pillion/controller/certificates"
+	"github.com/pillion-mesh/pillion/controller/meshservice"
 	"github.com/pillion-mesh/pillion/injector"
 )
 
@@ -87,6 +89,10 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 		host       string
 		statusPort int
 		audit      auditor.Options
+		mesh       meshservice.Options
+		podLabel   string
+		sidecar    int
+		services   bool
 	)
 	flags := flag.NewFlagSet("pillion-controller", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -101,6 +107,11 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	flags.StringVar(&audit.ConfigFile, "audit-config", "", "`file` with the webhook's InjectorConfig, by which pods are audited; read anew each time (default: none, and there are no audits)")
 	flags.DurationVar(&audit.Interval, "audit-interval", 10*time.Minute, "`time` between the beginnings of two audits")
 	flags.IntVar(&audit.EvictionsPerMinute, "evictions-per-minute", 0, "`number` of pods that are evicted in a minute at most, because their sidecar is missing or damaged and something makes them anew; 0 evicts none")
+	flags.BoolVar(&services, "mesh-services", true, "whether MeshServices are seen to, once the API server knows them")
+	flags.StringVar(&mesh.Revision, "revision", "", "`revision` of the release, whose namespaces' MeshServices are seen to (default: those without one)")
+	flags.StringVar(&podLabel, "pod-label", "service-mesh-enabled=true", "`label` of the pods that have opted in, NAME=VALUE")
+	flags.IntVar(&sidecar, "sidecar-status-port", 15020, "`port` on which sidecars are asked what they run")
+	flags.DurationVar(&mesh.Interval, "ask-interval", 15*time.Second, "`time` between two looks at the pods of MeshServices")
 	flags.StringVar(&s.kubeconfig, "kubeconfig", "", "`file` with the API server's address and a user (default: those of the pod's ServiceAccount)")
 	flags.StringVar(&host, "host", "", "`address` to listen on (default: all)")
 	flags.IntVar(&statusPort, "status-port", 8080, "`port` of /healthz, /readyz and /metrics, HTTP")
@@ -114,6 +125,12 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	s.StatusAddress = net.JoinHostPort(host, strconv.Itoa(statusPort))
 	if audit.ConfigFile != "" {
 		s.Audit = &audit
+	}
+	if services {
+		if err := completeMesh(&mesh, podLabel, sidecar); err != nil {
+			return nil, err
+		}
+		s.MeshServices = &mesh
 	}
 	return &s, errors.Join(check(flags, &s.Options), checkAudit(&audit))
 }
@@ -162,6 +179,22 @@ func checkAudit(o *auditor.Options) error {
 	default:
 		return nil
 	}
+}
+
+// completeMesh takes over what is of another form on the command line.
+func completeMesh(mesh *meshservice.Options, podLabel string, statusPort int) error {
+	name, value, given := strings.Cut(podLabel, "=")
+	problems := append(validation.IsQualifiedName(name), validation.IsValidLabelValue(value)...)
+	switch {
+	case !given || len(problems) > 0:
+		return fmt.Errorf("--pod-label is %q; accepted is a label NAME=VALUE %s", podLabel, strings.Join(problems, "; "))
+	case statusPort < 1 || statusPort > 65535:
+		return fmt.Errorf("--sidecar-status-port is %d; accepted is a port, from 1 to 65535", statusPort)
+	case mesh.Interval < time.Second:
+		return fmt.Errorf("--ask-interval is %s; accepted is 1s or more", mesh.Interval)
+	}
+	mesh.PodLabel, mesh.PodLabelValue, mesh.StatusPort = name, value, uint16(statusPort)
+	return nil
 }
 
 // checkPolicy keeps every renewal ahead of an expiry.

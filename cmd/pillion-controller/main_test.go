@@ -28,6 +28,10 @@ func TestCommandLineThatCannotBeUsed(t *testing.T) {
 		"a CA that ends":      {with("--ca-lifetime=24h"), "--ca-lifetime is 24h0m0s; accepted is twice --certificate-lifetime (720h0m0s) or more"},
 		"settling forever":    {with("--settle=200h"), "--settle is 200h0m0s; accepted is up to a sixth of --certificate-lifetime (120h0m0s)"},
 		"settling beforehand": {with("--settle=-1s"), "--settle is -1s"},
+		"no label":            {with("--pod-label=mesh"), `--pod-label is "mesh"; accepted is a label NAME=VALUE`},
+		"a label's name":      {with("--pod-label=a b=c"), `--pod-label is "a b=c"`},
+		"no sidecar's port":   {with("--sidecar-status-port=0"), "--sidecar-status-port is 0; accepted is a port, from 1 to 65535"},
+		"asking all the time": {with("--ask-interval=1ms"), "--ask-interval is 1ms; accepted is 1s or more"},
 		"a level":             {with("--log-level=loud"), "log-level"},
 	}
 	for name, test := range tests {

@@ -30,15 +30,20 @@ one: both would answer for the same pods.
 {{ include "pillion.fullname" . }}{{ with .Values.injector.revision }}.{{ . }}{{ end }}
 {{- end }}
 
-{{/* Whether pillion-controller runs: for the certificates, for the audits or for both. */}}
+{{/* Whether pillion-controller runs: for the certificates, the audits, MeshServices or several of them. */}}
 {{- define "pillion.controller.enabled" -}}
-{{ if or (include "pillion.controller.certificates" .) .Values.controller.auditor.enabled }}true{{ end }}
+{{ if or (include "pillion.controller.certificates" .) .Values.controller.auditor.enabled .Values.controller.meshServices.enabled }}true{{ end }}
 {{- end }}
 {{- define "pillion.controller.certificates" -}}
 {{ if eq .Values.tls.source "controller" }}true{{ end }}
 {{- end }}
 {{- define "pillion.controller.evicts" -}}
 {{ if and .Values.controller.auditor.enabled .Values.controller.auditor.evict.enabled }}true{{ end }}
+{{- end }}
+
+{{/* Whether it sees to MeshServices. */}}
+{{- define "pillion.controller.meshServices" -}}
+{{ if .Values.controller.meshServices.enabled }}true{{ end }}
 {{- end }}
 
 {{/* Whether there is a guard: Kubernetes has the kinds since 1.30. */}}

@@ -31,10 +31,11 @@ func defaults() Values {
 		},
 		TLS: TLS{Source: "controller", CertManager: CertManager{IssuerRef: map[string]string{}, Duration: "720h"}},
 		Controller: Controller{
-			Replicas:   2,
-			Image:      Image{Repository: "pillion-mesh/pillion-controller", PullPolicy: "IfNotPresent"},
-			StatusPort: 8080,
-			Auditor:    Auditor{Enabled: true, Interval: "10m", Evict: Evict{PerMinute: 10}},
+			Replicas:     2,
+			Image:        Image{Repository: "pillion-mesh/pillion-controller", PullPolicy: "IfNotPresent"},
+			StatusPort:   8080,
+			Auditor:      Auditor{Enabled: true, Interval: "10m", Evict: Evict{PerMinute: 10}},
+			MeshServices: MeshServices{Enabled: true, AskInterval: "15s"},
 			Resources: Resources{
 				Requests: Amounts{CPU: quantity("10m"), Memory: quantity("64Mi")},
 				Limits:   Amounts{Memory: quantity("256Mi")},

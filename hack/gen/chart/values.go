@@ -95,6 +95,8 @@ type Controller struct {
 	StatusPort int32 `json:"statusPort" jsonschema:"minimum=1024,maximum=65535"`
 	// Auditor finds running pods that opted in and have no sidecar that works.
 	Auditor Auditor `json:"auditor"`
+	// MeshServices says whether the leader brings MeshServices to their pods.
+	MeshServices MeshServices `json:"meshServices"`
 	// Resources of a replica.
 	Resources Resources `json:"resources"`
 	// Pod says where the replicas run, and what is on their pods.
@@ -135,6 +137,17 @@ type Evict struct {
 	Enabled bool `json:"enabled"`
 	// PerMinute is how many pods are evicted in a minute at most, of all workloads together.
 	PerMinute int32 `json:"perMinute" jsonschema:"minimum=1,maximum=600"`
+}
+
+// MeshServices is the part of Values about what the controller does for them.
+type MeshServices struct {
+	// Enabled says whether each MeshService is rendered into a ConfigMap beside it, and its
+	// status written. That takes the right to change ConfigMaps in all namespaces, which a
+	// ValidatingAdmissionPolicy (Kubernetes 1.30) bounds to those named pillion-mesh-SERVICE.
+	Enabled bool `json:"enabled"`
+	// AskInterval is how often the sidecars of MeshServices' pods are asked what they run, as
+	// 15s. One that runs what it should is asked every five minutes.
+	AskInterval string `json:"askInterval"`
 }
 
 // Guard is the part of Values about the ValidatingAdmissionPolicy.
