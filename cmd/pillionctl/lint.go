@@ -29,7 +29,10 @@ func (p *program) lintCommand(invocation string) *cobra.Command {
 			"destinations that are Services of the same files are there with that port, and whether\n" +
 			"Envoy takes what is rendered of them. Envoy is a program in PATH, or the one that --envoy\n" +
 			"names; whether it was asked is said for each MeshService.\n\n" +
-			"Warnings do not count for the exit status, unless --strict is given.\n\n" + exitHelp,
+			"Warnings do not count for the exit status, unless --strict is given.\n\n" +
+			"-o json prints a list with file, line, name, namespace, version (of the generation), envoy\n" +
+			"(\"accepted by VERSION\", \"rejected by VERSION\", or why it was not asked) and findings, each\n" +
+			"with level (error, warning), path and message.\n\n" + exitHelp,
 		Example: examples(invocation,
 			"config lint -f checkout.yaml", "before it goes to the cluster",
 			"config lint -f deploy/ --strict -o json", "in a pipeline"),
@@ -63,7 +66,7 @@ type linted struct {
 	Namespace string `json:"namespace,omitempty"`
 	// Version of the generation; empty where there is none.
 	Version string `json:"version,omitempty"`
-	// Envoy is "accepted", "rejected", or why it was not asked.
+	// Envoy is "accepted by VERSION", "rejected by VERSION", or why it was not asked.
 	Envoy    string        `json:"envoy"`
 	Findings []lintFinding `json:"findings"`
 
