@@ -75,7 +75,7 @@ type Destinations struct {
 	// Connections are filter chains for what is no HTTP in the clear.
 	Connections []Connection `json:"connections,omitempty"`
 	// RefuseUndeclared answers HTTP to other destinations with 403 and this sentence, and
-	// closes other connections; empty passes them through. It is a format of Envoy's:
+	// closes other connections, those that might still become HTTP with 400; empty passes them through. It is a format of Envoy's:
 	// %REQ(:AUTHORITY)% is the host that was called, and %% a percent sign.
 	RefuseUndeclared string `json:"refuseUndeclared,omitempty"`
 }

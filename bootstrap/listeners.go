@@ -78,7 +78,7 @@ func (c Config) inbound() typed[listener] {
 	if c.IPv6 {
 		at.Socket = &socketAddress{Address: "::", Port: c.InboundPort, IPv4Compat: c.IPv4}
 	}
-	return c.listener(Inbound, "INBOUND", c.InboundPort, InboundPassthrough, at, nil, c.inboundChains())
+	return c.listener(Inbound, "INBOUND", c.InboundPort, c.tcpProxy(Inbound, InboundPassthrough), at, nil, c.inboundChains())
 }
 
 // outbound takes what the pod's own processes open. The kernel leads it to the
@@ -93,16 +93,18 @@ func (c Config) outbound() typed[listener] {
 	case c.IPv6:
 		at = v6
 	}
-	to := OutboundPassthrough
+	others := c.tcpProxy(Outbound, OutboundPassthrough)
 	if c.Generation != nil && c.Generation.Outbound.RefuseUndeclared != "" {
-		to = Blackhole
+		// An HTTP client may be silent for longer than Envoy looks at its connection. What is
+		// no HTTP after all is answered 400, and closed.
+		others = c.httpConnectionManager(Outbound, c.passthroughHTTP(Outbound))
 	}
-	return c.listener(Outbound, "OUTBOUND", c.OutboundPort, to, at, more, c.outboundChains())
+	return c.listener(Outbound, "OUTBOUND", c.OutboundPort, others, at, more, c.outboundChains())
 }
 
-// listener has chains for single ports, and those for all others: HTTP, and to for the
-// rest.
-func (c Config) listener(name, direction string, port uint16, to string, at address, more []listenAddress, ofPorts []filterChain) typed[listener] {
+// listener has chains for single ports, and those for all others: HTTP, and a filter for
+// the rest.
+func (c Config) listener(name, direction string, port uint16, others extension, at address, more []listenAddress, ofPorts []filterChain) typed[listener] {
 	detection := outboundDetection
 	if name == Inbound {
 		detection = inboundDetection
@@ -120,7 +122,7 @@ func (c Config) listener(name, direction string, port uint16, to string, at addr
 			// to its destination would lead it here again, for ever.
 			{Name: "not redirected", Match: &filterChainMatch{DestinationPort: port}, Filters: []extension{c.tcpProxy(name, Blackhole)}},
 		}, ofPorts, []filterChain{{Name: "http", Match: httpMatch(0), Filters: []extension{c.httpConnectionManager(name, c.passthroughHTTP(name))}}}),
-		DefaultFilterChain: filterChain{Name: "tcp", Filters: []extension{c.tcpProxy(name, to)}},
+		DefaultFilterChain: filterChain{Name: "tcp", Filters: []extension{others}},
 		SocketOptions:      keepaliveOptions(),
 	}}
 }
@@ -130,8 +132,11 @@ func httpMatch(port uint16) *filterChainMatch {
 	return &filterChainMatch{DestinationPort: port, TransportProtocol: rawBuffer, ApplicationProtocols: []string{"http/1.0", "http/1.1", "h2c"}}
 }
 
-// rawBuffer is Envoy's name for what is no TLS.
-const rawBuffer = "raw_buffer"
+// Envoy's names for what is no TLS and for what is.
+const (
+	rawBuffer = "raw_buffer"
+	isTLS     = "tls"
+)
 
 // keepaliveOptions are keepalive() for the connections that a listener accepts, which
 // take them over from its socket (Linux' numbers).

@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -86,10 +87,11 @@ func (c Config) outboundChains() []filterChain {
 		return nil
 	}
 	var chains []filterChain
-	var ports []uint16
+	// ports have chains of their own; true for all that may come.
+	ports := map[uint16]bool{}
 	for _, of := range c.Generation.Outbound.Connections {
-		if !slices.Contains(ports, of.Port) {
-			ports = append(ports, of.Port)
+		if _, known := ports[of.Port]; !known {
+			ports[of.Port] = false
 			// The same as without a port: HTTP finds its destination by the host.
 			chains = append(chains, filterChain{
 				Name: chainName("http", of.Port), Match: httpMatch(of.Port),
@@ -97,14 +99,25 @@ func (c Config) outboundChains() []filterChain {
 			})
 		}
 		if len(of.ServerNames) == 0 {
+			ports[of.Port] = true
 			chains = append(chains, c.byteChains(Outbound, of.Name, of.Port, of.Cluster)...)
 			continue
 		}
 		chains = append(chains, filterChain{
 			Name:    of.Name,
-			Match:   &filterChainMatch{DestinationPort: of.Port, ServerNames: of.ServerNames, TransportProtocol: "tls"},
+			Match:   &filterChainMatch{DestinationPort: of.Port, ServerNames: of.ServerNames, TransportProtocol: isTLS},
 			Filters: []extension{c.tcpProxy(Outbound, of.Cluster)},
 		})
+	}
+	if c.Generation.Outbound.RefuseUndeclared == "" {
+		return chains
+	}
+	ports[0] = false // all others
+	for _, port := range slices.Sorted(maps.Keys(ports)) {
+		if !ports[port] {
+			match := &filterChainMatch{DestinationPort: port, TransportProtocol: isTLS}
+			chains = append(chains, filterChain{Name: chainName("refused", port), Match: match, Filters: []extension{c.tcpProxy(Outbound, Blackhole)}})
+		}
 	}
 	return chains
 }

@@ -235,23 +235,35 @@ func (s *shop) expectNone(made int, failures []string) {
 	}
 }
 
-// soakChanges is how many changes there are: a thousand in `make soak`.
-func soakChanges() int {
+// pace is how many pods change at the same time, and how often each: a thousand changes
+// in `make soak`.
+func pace() (pods, changes int) {
 	if os.Getenv("PILLION_SOAK") != "" {
-		return 1000
+		return 4, 250
 	}
-	return 40
+	return 1, 40
 }
 
 // TestThousandChanges: whatever a MeshService is changed to, no request fails, with a
 // DNS that takes up to a second for each answer, and Envoy takes every step. Some
 // changes come one on the heels of another.
 func TestThousandChanges(t *testing.T) {
+	pods, changes := pace()
+	for n := range pods {
+		t.Run(fmt.Sprint(n+1), func(t *testing.T) {
+			t.Parallel()
+			changeOften(t, changes)
+		})
+	}
+}
+
+func changeOften(t *testing.T, often int) {
+	t.Helper()
 	s := newShop(t, want{})
 	s.dns.Slow(time.Second)
-	of := &changes{dice: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))}
+	of := &changes{dice: rand.New(rand.NewPCG(rand.Uint64(), 1))}
 	s.expectNone(s.underCalls(func() {
-		for n := range soakChanges() {
+		for n := range often {
 			g := of.next(t)
 			s.apply(g)
 			if n%5 != 0 {
