@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,7 +10,9 @@ import (
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -208,31 +212,56 @@ func meshDocument(spec string) []byte {
 	return []byte("apiVersion: pillion.dev/v1alpha1\nkind: MeshService\nmetadata: {name: cart}\nspec:\n  " + strings.ReplaceAll(spec, "\n", "\n  ") + "\n")
 }
 
-// TestMeshServiceColumns: what `kubectl get meshservice` shows.
+// TestMeshServiceColumns: what `kubectl get meshservice` shows of one that a pod's Envoy
+// did not accept.
 func TestMeshServiceColumns(t *testing.T) {
-	definition := readObject(t, definitionFile)
-	versions, _, err := unstructured.NestedSlice(definition.Object, "spec", "versions")
-	if err != nil || len(versions) != 1 {
-		t.Fatalf("%v, %d versions", err, len(versions))
+	c := apiServer(t)
+	defineMeshServices(t, c)
+	namespace := newNamespace(t, c, "mesh-", nil)
+	mesh := &v1alpha1.MeshService{ObjectMeta: metav1.ObjectMeta{Name: "cart", Namespace: namespace}}
+	typed := meshClient(t)
+	if err := typed.Create(t.Context(), mesh); err != nil {
+		t.Fatal(err)
 	}
-	columns, _, err := unstructured.NestedSlice(versions[0].(map[string]any), "additionalPrinterColumns") //nolint:forcetypeassert // a test
+	mesh.Status = v1alpha1.MeshServiceStatus{
+		Pods: v1alpha1.MeshServicePods{Total: 3, Current: 2, Rejected: 1},
+		Conditions: []metav1.Condition{
+			{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: "Valid", LastTransitionTime: metav1.Now()},
+			{Type: v1alpha1.ConditionApplied, Status: metav1.ConditionFalse, Reason: "Rejected", Message: "pod cart-1: why", LastTransitionTime: metav1.Now()},
+		},
+	}
+	if err := typed.Status().Update(t.Context(), mesh); err != nil {
+		t.Fatal(err)
+	}
+	clients, err := kubernetes.NewForConfig(world.plane.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	answer, err := clients.RESTClient().Get().AbsPath("/apis/pillion.dev/v1alpha1/namespaces/"+namespace+"/meshservices/cart").
+		SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table metav1.Table
+	if err := json.Unmarshal(answer, &table); err != nil || len(table.Rows) != 1 {
+		t.Fatalf("%v\n%s", err, answer)
+	}
 	var always, wide []string
-	for _, column := range columns {
-		fields := column.(map[string]any) //nolint:forcetypeassert // a test
-		name, _ := fields["name"].(string)
-		if priority, _ := fields["priority"].(int64); priority == 0 {
-			always = append(always, name)
+	for n, column := range table.ColumnDefinitions {
+		if column.Name == "Age" {
+			continue
+		}
+		shown := fmt.Sprintf("%s=%v", column.Name, table.Rows[0].Cells[n])
+		if column.Priority == 0 {
+			always = append(always, shown)
 		} else {
-			wide = append(wide, name)
+			wide = append(wide, shown)
 		}
 	}
-	if want := []string{"Accepted", "Applied", "Current", "Pods", "Age"}; !slices.Equal(always, want) {
-		t.Errorf("columns %v, want %v", always, want)
+	if want := []string{"Name=cart", "Accepted=True", "Applied=False", "Current=2", "Pods=3"}; !slices.Equal(always, want) {
+		t.Errorf("columns %q, want %q", always, want)
 	}
-	if want := []string{"Rejected", "Reason", "Message"}; !slices.Equal(wide, want) {
-		t.Errorf("wide columns %v, want %v", wide, want)
+	if want := []string{"Rejected=1", "Reason=Rejected", "Message=pod cart-1: why"}; !slices.Equal(wide, want) {
+		t.Errorf("wide columns %q, want %q", wide, want)
 	}
 }
