@@ -65,6 +65,57 @@ func TestSchemaAcceptsWhatValidateAccepts(t *testing.T) {
 	t.Logf("%d valid documents; of %d others the schema alone accepts %d", valid, min(invalid, enough), unseen)
 }
 
+// TestSchemaAcceptsEachValueThatValidateAccepts puts each value of its kind into each field
+// of the documents that have them all.
+func TestSchemaAcceptsEachValueThatValidateAccepts(t *testing.T) {
+	c := apiServer(t)
+	defineMeshServices(t, c)
+	namespace := newNamespace(t, c, "mesh-", nil)
+	accepted := 0
+	for _, path := range goodDocuments(t) {
+		document := readObject(t, path)
+		unstructured.RemoveNestedField(document.Object, "status")
+		eachLeaf("spec", document.Object["spec"], func(value any) { document.Object["spec"] = value }, func(name string, was any, set func(any)) {
+			for _, value := range valuesLike(name, was) {
+				set(value)
+				text, err := json.Marshal(document)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := v1alpha1.DecodeMeshService(text); err != nil {
+					continue
+				}
+				accepted++
+				if err := applied(t, c, namespace, document); err != nil {
+					t.Errorf("%s: %v: DecodeMeshService accepts it, and kube-apiserver says: %v", name, value, err)
+				}
+			}
+			set(was)
+		})
+	}
+	if accepted < 500 {
+		t.Errorf("only %d values were accepted", accepted)
+	}
+	t.Logf("%d values", accepted)
+}
+
+// eachLeaf visits the values in a document that hold no others, by the name of their
+// field.
+func eachLeaf(name string, value any, set func(any), visit func(name string, was any, set func(any))) {
+	switch v := value.(type) {
+	case map[string]any:
+		for key, below := range v {
+			eachLeaf(key, below, func(value any) { v[key] = value }, visit)
+		}
+	case []any:
+		for n, below := range v {
+			eachLeaf(name, below, func(value any) { v[n] = value }, visit)
+		}
+	default:
+		visit(name, value, set)
+	}
+}
+
 // mutator changes documents.
 type mutator struct{ *rand.Rand }
 
@@ -100,20 +151,23 @@ func (m *mutator) value(name string, value any) any {
 		}
 		v[n] = m.value(name, v[n])
 		return v
-	case string:
-		return m.text(name)
 	}
-	return m.number()
+	return one(m, valuesLike(name, value)...)
 }
 
-func (m *mutator) number() any {
-	return one[int64](m, 0, 1, 2, 5, 6, 50, 100, 101, 1000, 100_000, 14_999, 15_000, 15_099, 15_100, 65_535, 65_536, 1<<31-1, -1)
+// numbers are at the edges of what fields accept.
+func numbers() []int64 {
+	return []int64{0, 1, 2, 5, 6, 50, 100, 101, 1000, 100_000, 14_999, 15_000, 15_099, 15_100, 65_535, 65_536, 1<<31 - 1, -1}
 }
 
 // one chooses one of some values.
 func one[T any](m *mutator, values ...T) T { return values[m.IntN(len(values))] }
 
-func (m *mutator) text(name string) any {
+// valuesLike are those that may be tried in place of a value.
+func valuesLike(name string, value any) []any {
+	if _, text := value.(string); !text {
+		return anyOf(numbers())
+	}
 	durations := []string{"0", "0s", "1ms", "1.5s", "1500ms", "1s", "1h", "60m", "3600s", "0.5h", "1h0m0s", "49ms", "50ms", "1000000us", "1000000000ns", "1000000µs", "-1s", "+1s", ".5s", "1.s", "1d", "5", "1h1ms"}
 	names := []string{"users", "users-cache", "a", "0", "a-b", "a.b", "A", "a_b", "-a", "inbound-1", fmt.Sprintf("%063d", 0), fmt.Sprintf("%064d", 0), "a1", "1a", ""}
 	hosts := []string{"a", "a.b", "a.example.com", "1.example.com", "a.1a", "0xg.a", "a.0x1", "a.0x", "x0", "1", "a.1", "10.0.0.1", "localhost", "localhost.a", "a.localhost", "a--b.c", "a..b", "a.", "é.example.com", fmt.Sprintf("a.%0250d", 0)}
@@ -128,5 +182,13 @@ func (m *mutator) text(name string) any {
 	if !known {
 		pool = durations
 	}
-	return one(m, pool...)
+	return anyOf(pool)
+}
+
+func anyOf[T any](values []T) []any {
+	all := make([]any, len(values))
+	for n, value := range values {
+		all[n] = value
+	}
+	return all
 }

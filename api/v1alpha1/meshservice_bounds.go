@@ -59,18 +59,42 @@ func shortDuration(d time.Duration) string {
 
 // The bounds of a MeshService's fields. Those of Envoy's own messages are wider, or
 // the same where a comment says so.
-var (
-	limit   = numbers{1, math.MaxInt32}
-	percent = numbers{1, 100}
-	// Fewer would cut what the sidecar says about itself.
-	series = numbers{100, 100_000}
-	// More would make an outage of one destination an outage of its callers.
-	attempts = numbers{1, 5}
 
-	orNone = durations{time.Millisecond, MaxDuration, "none"}
-	age    = durations{time.Second, MaxDuration, "any age"}
-	moment = durations{time.Millisecond, MaxDuration, ""}
-	second = durations{time.Second, MaxDuration, ""}
-	// Envoy's own least for a bucket to fill.
-	bucket = durations{50 * time.Millisecond, MaxDuration, ""}
-)
+func validateLimit(value *int32, path *field.Path) field.ErrorList {
+	return numbers{1, math.MaxInt32}.validate(value, path)
+}
+
+func validatePercent(value *int32, path *field.Path) field.ErrorList {
+	return numbers{1, 100}.validate(value, path)
+}
+
+// Fewer would cut what the sidecar says about itself.
+func validateSeries(value *int32, path *field.Path) field.ErrorList {
+	return numbers{100, 100_000}.validate(value, path)
+}
+
+// More would make an outage of one destination an outage of its callers.
+func validateAttempts(value *int32, path *field.Path) field.ErrorList {
+	return numbers{1, 5}.validate(value, path)
+}
+
+func validateTimeout(value *metav1.Duration, path *field.Path) field.ErrorList {
+	return durations{time.Millisecond, MaxDuration, "none"}.validate(value, path)
+}
+
+func validateAge(value *metav1.Duration, path *field.Path) field.ErrorList {
+	return durations{time.Second, MaxDuration, "any age"}.validate(value, path)
+}
+
+func validateMoment(value *metav1.Duration, path *field.Path) field.ErrorList {
+	return durations{time.Millisecond, MaxDuration, ""}.validate(value, path)
+}
+
+func validatePeriod(value *metav1.Duration, path *field.Path) field.ErrorList {
+	return durations{time.Second, MaxDuration, ""}.validate(value, path)
+}
+
+// A bucket takes 50 ms at least to fill, which is Envoy's own bound.
+func validateBucket(value *metav1.Duration, path *field.Path) field.ErrorList {
+	return durations{50 * time.Millisecond, MaxDuration, ""}.validate(value, path)
+}

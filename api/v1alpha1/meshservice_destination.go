@@ -139,25 +139,25 @@ var numeric = regexp.MustCompile(`^([0-9]+|0[xX][0-9a-fA-F]*)$`)
 
 func validateDestinationBounds(to *Destination, path *field.Path) field.ErrorList {
 	errs := slices.Concat(
-		orNone.validate(to.Timeout, path.Child("timeout")),
-		moment.validate(to.ClientTimeout, path.Child("clientTimeout")),
-		age.validate(to.MaxConnectionAge, path.Child("maxConnectionAge")),
-		moment.validate(to.IdleTimeout, path.Child("idleTimeout")),
-		moment.validate(to.ConnectTimeout, path.Child("connectTimeout")),
-		second.validate(to.DNSRefresh, path.Child("dnsRefresh")),
+		validateTimeout(to.Timeout, path.Child("timeout")),
+		validateMoment(to.ClientTimeout, path.Child("clientTimeout")),
+		validateAge(to.MaxConnectionAge, path.Child("maxConnectionAge")),
+		validateMoment(to.IdleTimeout, path.Child("idleTimeout")),
+		validateMoment(to.ConnectTimeout, path.Child("connectTimeout")),
+		validatePeriod(to.DNSRefresh, path.Child("dnsRefresh")),
 	)
 	if breakers, at := to.Breakers, path.Child("breakers"); breakers != nil {
 		errs = slices.Concat(errs,
-			limit.validate(breakers.MaxConnections, at.Child("maxConnections")),
-			limit.validate(breakers.MaxPendingRequests, at.Child("maxPendingRequests")),
-			limit.validate(breakers.MaxRequests, at.Child("maxRequests")),
+			validateLimit(breakers.MaxConnections, at.Child("maxConnections")),
+			validateLimit(breakers.MaxPendingRequests, at.Child("maxPendingRequests")),
+			validateLimit(breakers.MaxRequests, at.Child("maxRequests")),
 		)
 	}
 	if outliers, at := to.OutlierDetection, path.Child("outlierDetection"); outliers != nil {
 		errs = slices.Concat(errs,
-			limit.validate(outliers.ConsecutiveErrors, at.Child("consecutiveErrors")),
-			second.validate(outliers.EjectionTime, at.Child("ejectionTime")),
-			percent.validate(outliers.MaxEjectedPercent, at.Child("maxEjectedPercent")),
+			validateLimit(outliers.ConsecutiveErrors, at.Child("consecutiveErrors")),
+			validatePeriod(outliers.EjectionTime, at.Child("ejectionTime")),
+			validatePercent(outliers.MaxEjectedPercent, at.Child("maxEjectedPercent")),
 		)
 	}
 	return errs

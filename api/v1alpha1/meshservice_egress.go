@@ -265,7 +265,7 @@ type HeaderMatch struct {
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:Pattern=`^[!-~]([ -~]*[!-~])?$`
+	// +kubebuilder:validation:Pattern=`^[\x21-\x7E]([\x20-\x7E]*[\x21-\x7E])?$`
 	Value string `json:"value"`
 }
 

@@ -17,10 +17,10 @@ func validateRetries(to *Destination, path *field.Path) field.ErrorList {
 	}
 	when, safe, perTry := path.Child("when"), path.Child("safeMethods"), path.Child("perTryTimeout")
 	errs := slices.Concat(
-		attempts.validate(retries.Attempts, path.Child("attempts")),
+		validateAttempts(retries.Attempts, path.Child("attempts")),
 		validateNames(retries.SafeMethods, safeMethod, "a gRPC method as shop.v1.Cart/GetCart", safe),
-		moment.validate(retries.PerTryTimeout, perTry),
-		percent.validate(retries.BudgetPercent, path.Child("budgetPercent")),
+		validateMoment(retries.PerTryTimeout, perTry),
+		validatePercent(retries.BudgetPercent, path.Child("budgetPercent")),
 	)
 	if retries.When != nil && len(retries.When) == 0 {
 		errs = append(errs, field.Required(when, "give at least one condition, or leave it out for ConnectFailure and RefusedStream"))

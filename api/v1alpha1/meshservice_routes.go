@@ -34,7 +34,7 @@ const (
 	HeaderNamePattern = `^[A-Za-z0-9!#$%&'*+.^_|~-]+$`
 	// HeaderValuePattern is what a header's value has to look like: what can be seen,
 	// with spaces within.
-	HeaderValuePattern = `^[!-~]([ -~]*[!-~])?$`
+	HeaderValuePattern = `^[\x21-\x7E]([\x20-\x7E]*[\x21-\x7E])?$`
 )
 
 var (
@@ -228,7 +228,7 @@ func validateFallback(fallback *Fallback, of *Destination, path *field.Path) fie
 	if fallback.When == FallbackAbsent {
 		return append(errs, field.Forbidden(at, "goes with when Fails only: what is absent is known at once"))
 	}
-	errs = append(errs, moment.validate(after, at)...)
+	errs = append(errs, validateMoment(after, at)...)
 	if of.Timeout != nil && of.Timeout.Duration > 0 && after.Duration >= of.Timeout.Duration {
 		errs = append(errs, field.Invalid(at, after.Duration.String(), fmt.Sprintf("must be below the destination's timeout, %s: nothing of it would be left for the fallback", of.Timeout.Duration)))
 	}

@@ -96,18 +96,18 @@ func forbidden(fields []given, path *field.Path, with string) field.ErrorList {
 
 func validateInboundBounds(port *InboundPort, path *field.Path) field.ErrorList {
 	errs := slices.Concat(
-		orNone.validate(port.Timeout, path.Child("timeout")),
-		limit.validate(port.MaxConcurrentRequests, path.Child("maxConcurrentRequests")),
-		limit.validate(port.MaxConnections, path.Child("maxConnections")),
-		limit.validate(port.MaxConcurrentStreams, path.Child("maxConcurrentStreams")),
-		age.validate(port.MaxConnectionAge, path.Child("maxConnectionAge")),
+		validateTimeout(port.Timeout, path.Child("timeout")),
+		validateLimit(port.MaxConcurrentRequests, path.Child("maxConcurrentRequests")),
+		validateLimit(port.MaxConnections, path.Child("maxConnections")),
+		validateLimit(port.MaxConcurrentStreams, path.Child("maxConcurrentStreams")),
+		validateAge(port.MaxConnectionAge, path.Child("maxConnectionAge")),
 	)
 	if adaptive, at := port.AdaptiveConcurrency, path.Child("adaptiveConcurrency"); adaptive != nil {
 		errs = slices.Concat(errs,
-			limit.validate(adaptive.MinConcurrency, at.Child("minConcurrency")),
-			limit.validate(adaptive.MaxConcurrency, at.Child("maxConcurrency")),
-			percent.validate(adaptive.LatencyHeadroomPercent, at.Child("latencyHeadroomPercent")),
-			second.validate(adaptive.MeasureEvery, at.Child("measureEvery")),
+			validateLimit(adaptive.MinConcurrency, at.Child("minConcurrency")),
+			validateLimit(adaptive.MaxConcurrency, at.Child("maxConcurrency")),
+			validatePercent(adaptive.LatencyHeadroomPercent, at.Child("latencyHeadroomPercent")),
+			validatePeriod(adaptive.MeasureEvery, at.Child("measureEvery")),
 		)
 		if least, most := adaptive.MinConcurrency, adaptive.MaxConcurrency; least != nil && most != nil && *least > *most {
 			errs = append(errs, field.Invalid(at.Child("minConcurrency"), *least, fmt.Sprintf("must be at most maxConcurrency, %d", *most)))
@@ -115,9 +115,9 @@ func validateInboundBounds(port *InboundPort, path *field.Path) field.ErrorList 
 	}
 	if rate, at := port.RateLimit, path.Child("rateLimit"); rate != nil {
 		errs = slices.Concat(errs,
-			required(limit.validate(&rate.Requests, at.Child("requests")), rate.Requests == 0, at.Child("requests"), "how many requests one pod takes in a period"),
-			bucket.validate(rate.Per, at.Child("per")),
-			limit.validate(rate.Burst, at.Child("burst")),
+			required(validateLimit(&rate.Requests, at.Child("requests")), rate.Requests == 0, at.Child("requests"), "how many requests one pod takes in a period"),
+			validateBucket(rate.Per, at.Child("per")),
+			validateLimit(rate.Burst, at.Child("burst")),
 		)
 	}
 	return errs
@@ -150,7 +150,7 @@ func validateStatistics(statistics *Statistics, path *field.Path) field.ErrorLis
 	}
 	return append(
 		validateWord("spec.statistics.destinations", path.Child("destinations"), &statistics.Destinations),
-		series.validate(statistics.MaxSeries, path.Child("maxSeries"))...)
+		validateSeries(statistics.MaxSeries, path.Child("maxSeries"))...)
 }
 
 // validateLength bounds a list. One that is too long is not looked into: it may come

@@ -74,13 +74,16 @@ func (w *warnings) destination(to *Destination, path *field.Path) {
 
 func (w *warnings) retries(to *Destination, timeout time.Duration, path *field.Path) {
 	retries := to.Retries
-	tries := time.Duration(*retries.Attempts) + 1
+	tries, all := int64(*retries.Attempts)+1, time.Duration(0)
+	if perTry := retries.PerTryTimeout; perTry != nil {
+		all = time.Duration(tries * int64(perTry.Duration))
+	}
 	switch perTry := retries.PerTryTimeout; {
 	case timeout == 0 && perTry == nil:
 		w.add(path, "there is neither timeout nor perTryTimeout: a request that hangs is never tried again, and nothing bounds all of its attempts")
-	case timeout > 0 && perTry != nil && tries*perTry.Duration > timeout:
+	case timeout > 0 && all > timeout:
 		w.add(path.Child("perTryTimeout"), "%d attempts of %s take up to %s, and timeout ends them after %s",
-			tries, shortDuration(perTry.Duration), shortDuration(tries*perTry.Duration), shortDuration(timeout))
+			tries, shortDuration(perTry.Duration), shortDuration(all), shortDuration(timeout))
 	}
 	again := slices.Contains(retries.When, RetryReset) || slices.Contains(retries.When, RetryUnavailable)
 	if !again && len(retries.SafeMethods) > 0 {

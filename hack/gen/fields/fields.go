@@ -51,16 +51,10 @@ func MeshService(sources ...[]byte) ([]v1alpha1.Field, error) {
 func withoutHeads(sources [][]byte) [][]byte {
 	bodies := make([][]byte, len(sources))
 	for n, source := range sources {
-		bodies[n] = source[bytes.Index(source, []byte("\n//")):]
+		_, bodies[n], _ = bytes.Cut(source, []byte("\n//"))
+		bodies[n] = append([]byte("//"), bodies[n]...)
 	}
 	return bodies
-}
-
-func (w *walker) done() ([]v1alpha1.Field, error) {
-	if w.undocumented != nil {
-		return nil, fmt.Errorf("these fields have no comment: %s", strings.Join(w.undocumented, ", "))
-	}
-	return w.list, nil
 }
 
 // comments are the doc comments of struct fields, by "Type.Field".
@@ -92,6 +86,13 @@ type walker struct {
 	docs         map[string]string
 	list         []v1alpha1.Field
 	undocumented []string
+}
+
+func (w *walker) done() ([]v1alpha1.Field, error) {
+	if w.undocumented != nil {
+		return nil, fmt.Errorf("these fields have no comment: %s", strings.Join(w.undocumented, ", "))
+	}
+	return w.list, nil
 }
 
 // object lists the fields of a struct, given with its defaults.
