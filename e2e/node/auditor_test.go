@@ -1,0 +1,46 @@
+package node
+
+import (
+	"strings"
+	"testing"
+)
+
+// budget allows one of the pods of web to be away.
+const budget = `
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web, namespace: NS}
+spec: {maxUnavailable: 1, selector: {matchLabels: {app: web}}}
+`
+
+// TestAuditor: a namespace opts in when its pods run already. The auditor tells the
+// Deployment, and where that was asked for has the pods made anew, one after the
+// other, so that the Service always has one.
+func TestAuditor(t *testing.T) {
+	ns := newNamespace(t, "audited")
+	apply(t, ns, web+"---"+budget)
+	rolledOut(t, ns, "deployment/web")
+	kubectl(t, "label", "namespace", ns, optedIn)
+	args := append([]string{"upgrade", "pillion", chart, "--wait", "--timeout", "3m"}, settings()...)
+	if output, err := helm(t.Context(), append(args, "--set", "controller.auditor.interval=5s,controller.auditor.evict.enabled=true,controller.auditor.evict.perMinute=60")...); err != nil {
+		t.Fatalf("helm upgrade: %v\n%s", err, output)
+	}
+	defer func() {
+		if output, err := helm(t.Context(), "rollback", "pillion", "--wait"); err != nil {
+			t.Errorf("helm rollback: %v\n%s", err, output)
+		}
+	}()
+	eventually(t, "both pods have a sidecar", func() bool {
+		names := field(t, ns, "pods", ".items[*].spec.initContainers[*].name")
+		return strings.Count(names, "pillion-init") == 2 && len(strings.Fields(field(t, ns, "pods", ".items[*].metadata.name"))) == 2
+	})
+	rolledOut(t, ns, "deployment/web")
+	for _, reason := range []string{"SidecarMissing", "SidecarEviction"} {
+		if found := kubectl(t, "-n", ns, "get", "events", "--field-selector", "reason="+reason+",involvedObject.kind=Deployment,involvedObject.name=web"); !strings.Contains(found, reason) {
+			t.Errorf("the Deployment has no Event %s: %s", reason, found)
+		}
+	}
+	if output, code := pillionctl(t, "status", "-n", ns, "--outdated"); code != 0 {
+		t.Errorf("pillionctl status ended with %d and said\n%s", code, output)
+	}
+}
