@@ -22,7 +22,7 @@ const KindMeshService = "MeshService"
 // +kubebuilder:printcolumn:name="Pods",type=integer,JSONPath=`.status.pods.total`,description="running pods with a sidecar"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Rejected",type=integer,priority=1,JSONPath=`.status.pods.rejected`,description="pods whose Envoy did not accept it"
-// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Applied")].reason`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Applied")].reason`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Applied")].message`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 240",message="metadata.name must have at most 240 characters: a ConfigMap is named pillion-mesh- and it"
 type MeshService struct {
