@@ -65,7 +65,7 @@ func TestUndeclaredIsRefused(t *testing.T) {
 		}
 		before := accepted.of("9778")
 		if works(t, pod.Pod, server.IPv4.String(), "9778") == pod.refused {
-			t.Errorf("%s: an undeclared connection works: %t", pod.Name, !pod.refused)
+			t.Errorf("%s: an undeclared connection works: %t", pod.Name, pod.refused)
 		}
 		if came := accepted.of("9778") > before; came == pod.refused {
 			t.Errorf("%s: an undeclared connection came to the server: %t", pod.Name, came)
