@@ -116,11 +116,12 @@ func numbered(number int64) *bootstrap.Generation {
 	}
 }
 
-// led is what Envoy says of how often its listeners were changed, and of what it has.
+// led is what Envoy says of how often its listeners were changed, and of its routes and
+// when they were.
 func (s *meshed) led() string {
 	s.t.Helper()
 	_, body := s.admin("/stats?filter=" + url.QueryEscape(`^listener_manager\.(listener_(added|modified|in_place_updated|removed)|total_filter_chains_draining|total_listeners_active)$`))
-	_, routes := s.admin("/config_dump?resource=dynamic_route_configs&mask=route_config")
+	_, routes := s.admin("/config_dump?resource=dynamic_route_configs")
 	return body + routes
 }
 
@@ -230,6 +231,11 @@ func broken(t *testing.T, running *bootstrap.Generation) map[string]struct {
 		"a port that leads nowhere": {"the inbound port 8080 leads to the cluster inbound@1, which is not in it", func(g *bootstrap.Generation) { g.Inbound[0].Cluster = "inbound@1" }},
 		"a connection that leads nowhere": {"the destination db leads to the cluster db@1, which is not in it", func(g *bootstrap.Generation) {
 			g.Outbound.Connections = []bootstrap.Connection{{Name: "db", Port: 5432, Cluster: "db@1"}}
+		}},
+		"one listener right and one wrong": {"Error adding/updating listener(s) outbound: error adding listener", func(g *bootstrap.Generation) {
+			g.Inbound[0].MaxConcurrentStreams = 9
+			twice := bootstrap.Connection{Name: "db", Port: 5432, Cluster: g.Clusters[0].Name}
+			g.Outbound.Connections = []bootstrap.Connection{twice, twice}
 		}},
 		"a port of Pillion's own":             {"the port 15006, which is no port of an app", func(g *bootstrap.Generation) { g.Inbound[0].Port = 15006 }},
 		"another cluster under a name in use": {"has another cluster under the name payments@5 than the one in force", func(g *bootstrap.Generation) { g.Clusters = []bootstrap.Cluster{static("payments@5", 1)} }},

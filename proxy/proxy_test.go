@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -275,5 +276,29 @@ func TestWaitSaysWhatIsSo(t *testing.T) {
 	words, _ := os.ReadFile(string(last))
 	if err == nil || !strings.HasPrefix(err.Error(), "waiting for Envoy to serve: interrupted: ") || len(words) > 0 {
 		t.Errorf("interrupted: %v, last words %q", err, words)
+	}
+}
+
+// TestClusterUse reads more than this program would hold at once, and says when there is
+// less than it should be.
+func TestClusterUse(t *testing.T) {
+	const host = `{"stats": [{"name": "cx_active", "value": "7"}, {"name": "rq_active", "value": "2"}]}`
+	hosts := strings.Repeat(host+",", 100_000) + host
+	answer := `{"cluster_statuses": [{"name": "a@1", "host_statuses": [` + hosts + `]}, {"name": "b@1"}]}`
+	if len(answer) < longestAnswer {
+		t.Fatalf("%d bytes are too few to show it", len(answer))
+	}
+	of := []bootstrap.Cluster{{Name: "a@1"}, {Name: "b@1"}}
+	got, err := newAdmin(fakeAdmin(t, map[string]string{"/clusters": answer})).clusterUse(t.Context(), of)
+	if want := (map[string]clusterUse{"a@1": {100_001, 200_002}, "b@1": {}}); err != nil || !maps.Equal(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+	for name, broken := range map[string]string{"cut": answer[:len(answer)/2], "no JSON": "<html>", "cut behind a cluster": `{"cluster_statuses": [{"name": "a@1"},`} {
+		if got, err := newAdmin(fakeAdmin(t, map[string]string{"/clusters": broken})).clusterUse(t.Context(), of); err == nil {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if got, err := newAdmin(fakeAdmin(t, map[string]string{"/clusters": "{}"})).clusterUse(t.Context(), of); err != nil || len(got) != 0 {
+		t.Errorf("none in service: %v, %v", got, err)
 	}
 }

@@ -3,7 +3,9 @@ package proxy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -42,8 +44,8 @@ func (m *applier) retire(clusters []bootstrap.Cluster, unused bool) {
 	}
 }
 
-// mostNamed is how many clusters Envoy is asked for by name. The list of all is some
-// kilobytes for each.
+// mostNamed is how many clusters Envoy is asked for at once, by name: its answer has some
+// kilobytes for each cluster and each of its hosts.
 const mostNamed = 100
 
 // clusterUse is how many hosts a cluster has, and how many requests or connections are
@@ -52,47 +54,76 @@ type clusterUse struct{ hosts, active int }
 
 // clusterUse is about those clusters of a list that Envoy has put into service.
 func (a *admin) clusterUse(ctx context.Context, of []bootstrap.Cluster) (map[string]clusterUse, error) {
-	path := "/clusters?format=json"
-	if len(of) <= mostNamed {
+	all := map[string]clusterUse{}
+	for some := range slices.Chunk(of, mostNamed) {
 		var names []string
-		for _, c := range of {
+		for _, c := range some {
 			names = append(names, strings.ReplaceAll(c.Name, ".", `\.`))
 		}
-		path += "&filter=" + url.QueryEscape("^("+strings.Join(names, "|")+")$")
-	}
-	body, err := a.ask(ctx, http.MethodGet, path)
-	if err != nil {
-		return nil, err
-	}
-	var answer struct {
-		Clusters []struct {
-			Name  string `json:"name"`
-			Hosts []struct {
-				Stats []struct {
-					Name string `json:"name"`
-					// A number of 64 bits is a string in protobuf's JSON.
-					Value string `json:"value"`
-				} `json:"stats"`
-			} `json:"host_statuses"`
-		} `json:"cluster_statuses"`
-	}
-	if err := json.Unmarshal([]byte(body), &answer); err != nil {
-		return nil, fmt.Errorf("reading Envoy's list of clusters: %w", err)
-	}
-	all := map[string]clusterUse{}
-	for _, c := range answer.Clusters {
-		use := clusterUse{hosts: len(c.Hosts)}
-		for _, host := range c.Hosts {
-			for _, stat := range host.Stats {
-				if stat.Name == "rq_active" {
-					n, _ := strconv.Atoi(stat.Value)
-					use.active += n
-				}
-			}
+		if err := a.addClusterUse(ctx, "^("+strings.Join(names, "|")+")$", all); err != nil {
+			return nil, err
 		}
-		all[c.Name] = use
 	}
 	return all, nil
+}
+
+// clusterStatus is what Envoy says of a cluster.
+type clusterStatus struct {
+	Name  string `json:"name"`
+	Hosts []struct {
+		Stats []struct {
+			Name string `json:"name"`
+			// A number of 64 bits is a string in protobuf's JSON.
+			Value string `json:"value"`
+		} `json:"stats"`
+	} `json:"host_statuses"`
+}
+
+func (c clusterStatus) use() clusterUse {
+	use := clusterUse{hosts: len(c.Hosts)}
+	for _, host := range c.Hosts {
+		for _, stat := range host.Stats {
+			if stat.Name == "rq_active" {
+				n, _ := strconv.Atoi(stat.Value)
+				use.active += n
+			}
+		}
+	}
+	return use
+}
+
+// addClusterUse reads one cluster after the other, since all together may be larger than
+// this program.
+func (a *admin) addClusterUse(ctx context.Context, filter string, to map[string]clusterUse) error {
+	ctx, cancel := context.WithTimeout(ctx, scrapeTime)
+	defer cancel()
+	response, err := a.open(ctx, http.MethodGet, "/clusters?format=json&filter="+url.QueryEscape(filter))
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return &refusal{path: "/clusters", status: response.StatusCode}
+	}
+	decoder := json.NewDecoder(response.Body)
+	for {
+		token, err := decoder.Token()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("reading Envoy's list of clusters: %w", err)
+		case token != json.Delim('['):
+			continue // on the way to the list, or behind it
+		}
+		for decoder.More() {
+			var c clusterStatus
+			if err := decoder.Decode(&c); err != nil {
+				return fmt.Errorf("reading Envoy's list of clusters: %w", err)
+			}
+			to[c.Name] = c.use()
+		}
+	}
 }
 
 // dismiss takes retired clusters away from Envoy once nothing uses them.
