@@ -81,6 +81,10 @@ func (p *program) status(ctx context.Context, in *cluster, outdated bool, format
 	for _, release := range unsure {
 		fmt.Fprintf(p.errors, "%s: no pod could be tried, so that sidecars are compared with this program's version, %s, and not with the webhook's\n", release, injector.Version)
 	}
+	services, err := c.meshServices(ctx, in.namespace)
+	if err != nil {
+		return err
+	}
 	wrong := 0
 	for _, line := range lines {
 		wrong += line.Outdated + line.Damaged + line.Missed
@@ -90,8 +94,8 @@ func (p *program) status(ctx context.Context, in *cluster, outdated bool, format
 	}
 	if format == "json" {
 		err = writeJSON(p.out, lines)
-	} else {
-		err = p.printStatus(lines)
+	} else if err = p.printStatus(lines); err == nil {
+		err = p.printMeshServices(services)
 	}
 	if err == nil && wrong > 0 {
 		err = findings{fmt.Errorf("%d pods are outdated or damaged, or have no sidecar though they opted in", wrong)}
