@@ -62,10 +62,26 @@ func problemsIn(t *testing.T, namespace string) (ids []string, said string) {
 	return ids, said
 }
 
-// limited is a LimitRange for containers.
+// limited is a LimitRange for containers, unless the item says for what.
 func limited(item corev1.LimitRangeItem) client.Object {
-	item.Type = corev1.LimitTypeContainer
+	if item.Type == "" {
+		item.Type = corev1.LimitTypeContainer
+	}
 	return &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Name: "limits"}, Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{item}}}
+}
+
+// namespaceCase is a namespace with a Deployment of checkedDeployment's, and what the
+// checks find in it.
+type namespaceCase struct {
+	labels map[string]string
+	limits client.Object
+	// keeps has the app itself keep the limits.
+	keeps func(*corev1.PodSpec)
+	// finds is the check that finds a problem; empty for none.
+	finds string
+	says  []string
+	// anyway says that the pods are refused without a sidecar, too.
+	anyway bool
 }
 
 // TestCheckNamespaceAgainstAPIServer: what the checks of a namespace say about
@@ -75,73 +91,75 @@ func limited(item corev1.LimitRangeItem) client.Object {
 func TestCheckNamespaceAgainstAPIServer(t *testing.T) {
 	install(t, nil)
 	c := apiServer(t)
-	for name, test := range map[string]struct {
-		labels map[string]string
-		limits client.Object
-		finds  string
-		says   []string
-	}{
+	for name, test := range map[string]namespaceCase{
 		"nothing special": {},
-		"baseline": {map[string]string{"pod-security.kubernetes.io/enforce": "baseline"}, nil, "pod-security",
-			[]string{`non-default capabilities (container "pillion-init" must not include "NET_ADMIN", "NET_RAW" in securityContext.capabilities.add)`}},
-		"restricted": {map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}, nil, "pod-security",
-			[]string{`unrestricted capabilities (container "pillion-init"`, `runAsNonRoot != true`}},
+		"baseline": {labels: map[string]string{"pod-security.kubernetes.io/enforce": "baseline"}, finds: "pod-security", says: []string{
+			`non-default capabilities (container "pillion-init" must not include "NET_ADMIN", "NET_RAW" in securityContext.capabilities.add)`,
+		}},
+		"restricted": {labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}, finds: "pod-security", says: []string{
+			`unrestricted capabilities (container "pillion-init"`, `runAsNonRoot != true`,
+		}},
 		"privileged":     {labels: map[string]string{"pod-security.kubernetes.io/enforce": "privileged"}},
 		"only warned of": {labels: map[string]string{"pod-security.kubernetes.io/warn": "restricted"}},
-		"maximum":        {nil, limited(corev1.LimitRangeItem{Max: cpuMemory("", "256Mi")}), "limit-range", []string{"memory limit 512Mi is above the maximum 256Mi of LimitRange limits"}},
+		"maximum":        {limits: limited(corev1.LimitRangeItem{Max: cpuMemory("", "256Mi")}), finds: "limit-range", says: []string{"memory limit 512Mi is above the maximum 256Mi of LimitRange limits"}},
 		"wide maximum":   {limits: limited(corev1.LimitRangeItem{Max: cpuMemory("", "1Gi")})},
 		"maximum of what the sidecar does not limit": {limits: limited(corev1.LimitRangeItem{Max: cpuMemory("1", "")})},
-		"minimum":       {nil, limited(corev1.LimitRangeItem{Min: cpuMemory("", "200Mi")}), "limit-range", []string{"memory request 128Mi is below the minimum 200Mi"}},
+		"minimum": {limits: limited(corev1.LimitRangeItem{Min: cpuMemory("", "200Mi")}), keeps: func(pod *corev1.PodSpec) {
+			pod.Containers[0].Resources = corev1.ResourceRequirements{Requests: cpuMemory("", "200Mi"), Limits: cpuMemory("", "300Mi")}
+		}, finds: "limit-range", says: []string{"memory request 128Mi is below the minimum 200Mi"}},
 		"low minimum":   {limits: limited(corev1.LimitRangeItem{Min: cpuMemory("10m", "16Mi")})},
-		"small default": {nil, limited(corev1.LimitRangeItem{Default: cpuMemory("50m", "")}), "limit-range", []string{"cpu request 100m is above the limit 50m"}},
+		"small default": {limits: limited(corev1.LimitRangeItem{Default: cpuMemory("50m", "")}), finds: "limit-range", says: []string{"cpu request 100m is above the limit 50m"}},
 		"default":       {limits: limited(corev1.LimitRangeItem{Default: cpuMemory("500m", "")})},
-		"ratio":         {nil, limited(corev1.LimitRangeItem{MaxLimitRequestRatio: cpuMemory("", "3")}), "limit-range", []string{"more than 3 times its request 128Mi"}},
+		"ratio":         {limits: limited(corev1.LimitRangeItem{MaxLimitRequestRatio: cpuMemory("", "3")}), finds: "limit-range", says: []string{"more than 3 times its request 128Mi"}},
 		"wide ratio":    {limits: limited(corev1.LimitRangeItem{MaxLimitRequestRatio: cpuMemory("", "4")})},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := newTwins(t, test.labels)
-			deployment := checkedDeployment(w.meshed)
-			if name == "minimum" { // which the app itself must keep
-				deployment.Spec.Template.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: cpuMemory("", "200Mi"), Limits: cpuMemory("", "300Mi")}
-			}
-			if err := c.Create(t.Context(), deployment); err != nil {
+		t.Run(name, func(t *testing.T) { test.run(t, c) })
+	}
+}
+
+func (test *namespaceCase) run(t *testing.T, c client.Client) {
+	t.Helper()
+	w := newTwins(t, test.labels)
+	deployment := checkedDeployment(w.meshed)
+	if test.keeps != nil {
+		test.keeps(&deployment.Spec.Template.Spec)
+	}
+	if err := c.Create(t.Context(), deployment); err != nil {
+		t.Fatal(err)
+	}
+	for _, namespace := range []string{w.plain, w.meshed} {
+		if test.limits != nil {
+			limits := test.limits.DeepCopyObject().(client.Object)
+			limits.SetNamespace(namespace)
+			if err := c.Create(t.Context(), limits); err != nil {
 				t.Fatal(err)
 			}
-			for _, namespace := range []string{w.plain, w.meshed} {
-				if test.limits != nil {
-					limits := test.limits.DeepCopyObject().(client.Object)
-					limits.SetNamespace(namespace)
-					if err := c.Create(t.Context(), limits); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
-			ids, said := problemsIn(t, w.meshed)
-			want := []string{}
-			if test.finds != "" {
-				want = append(want, test.finds)
-			}
-			if !slices.Equal(ids, want) {
-				t.Errorf("the problems are %q, want %q: %s", ids, want, said)
-			}
-			pod := &corev1.Pod{ObjectMeta: deployment.Spec.Template.ObjectMeta, Spec: deployment.Spec.Template.Spec}
-			pod.Name = "web-1"
-			if _, err := w.createIn(t, w.plain, pod); err != nil {
-				t.Fatalf("kube-apiserver refuses the pod even without the mesh: %v", err)
-			}
-			_, err := w.createIn(t, w.meshed, pod)
-			if refused := apierrors.IsForbidden(err) || apierrors.IsInvalid(err); refused != (test.finds != "") {
-				t.Errorf("kube-apiserver says: %v", err)
-			}
-			for _, words := range test.says {
-				if !strings.Contains(said, words) {
-					t.Errorf("it does not say %q: %s", words, said)
-				}
-				if test.finds == "pod-security" && !strings.Contains(err.Error(), words) {
-					t.Errorf("kube-apiserver does not say %q: %v", words, err)
-				}
-			}
-		})
+		}
+	}
+	ids, said := problemsIn(t, w.meshed)
+	want := []string{}
+	if test.finds != "" {
+		want = append(want, test.finds)
+	}
+	if !slices.Equal(ids, want) {
+		t.Errorf("the problems are %q, want %q: %s", ids, want, said)
+	}
+	pod := &corev1.Pod{ObjectMeta: deployment.Spec.Template.ObjectMeta, Spec: deployment.Spec.Template.Spec}
+	pod.Name = "web-1"
+	if _, err := w.createIn(t, w.plain, pod); (err != nil) != test.anyway {
+		t.Fatalf("of the pod without the mesh kube-apiserver says: %v", err)
+	}
+	_, err := w.createIn(t, w.meshed, pod)
+	if refused := apierrors.IsForbidden(err) || apierrors.IsInvalid(err); refused != (test.finds != "") {
+		t.Errorf("kube-apiserver says: %v", err)
+	}
+	for _, words := range test.says {
+		if !strings.Contains(said, words) {
+			t.Errorf("it does not say %q: %s", words, said)
+		}
+		if test.finds == "pod-security" && !strings.Contains(err.Error(), words) {
+			t.Errorf("kube-apiserver does not say %q: %v", words, err)
+		}
 	}
 }
 

@@ -169,8 +169,8 @@ func namespaceChecks() []Check {
 		},
 		{
 			ID: "limit-range", Category: Namespaces, namespace: limitRange,
-			Holds:   "the namespace's LimitRanges take the injected containers",
-			Meaning: "LimitRanges are applied to the sidecar as to any container; one that is outside of them refuses the whole pod.",
+			Holds:   "the namespace's LimitRanges take the injected containers, and the pods with them",
+			Meaning: "LimitRanges of the type Container are applied to the sidecar as to any container, those of the type Pod to the pod with its sidecar; what is outside of them refuses the whole pod.",
 			Hint:    "Set sidecar.resources for the namespace in the configuration, or the annotations pillion.dev/cpu-request and the like on the pods; or widen the LimitRange.",
 		},
 		{
