@@ -18,8 +18,7 @@ import (
 const (
 	// scrapeTime is what Envoy gets to answer a scrape.
 	scrapeTime = 10 * time.Second
-	// longestLine and mostSeries bound a scrape, whatever Envoy has come to hold; the
-	// latter where the MeshService does not.
+	// longestLine and mostSeries bound a scrape, whatever Envoy has come to hold.
 	longestLine = 64 << 10
 	mostSeries  = 50_000
 )
@@ -75,12 +74,13 @@ func (s *status) passOn(ctx context.Context, out io.Writer) (cut bool, err error
 }
 
 // filter passes on the lines of metrics that are kept: samples, and the comment
-// before them that says what kind of metric it is.
+// before them that says what kind of metric it is. Where there are too many, those of
+// destinations are cut: they are what there can be thousands of.
 func filter(from io.Reader, to io.Writer, keeps bootstrap.Statistics) (cut bool, err error) {
 	kept := keptMetrics()
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, longestLine)
-	comment := ""
+	comment, left := "", cmp.Or(keeps.MaxSeries, mostSeries)
 	for series := 0; lines.Scan(); {
 		// Where Envoy broke off, the last line is a part of one.
 		if lines.Err() != nil {
@@ -97,7 +97,13 @@ func filter(from io.Reader, to io.Writer, keeps bootstrap.Statistics) (cut bool,
 		if !keepsSample(lines.Text(), keeps.Destinations) {
 			continue
 		}
-		if series++; series > cmp.Or(keeps.MaxSeries, mostSeries) {
+		if ofDestination(lines.Text()) {
+			if left--; left < 0 {
+				cut = true
+				continue
+			}
+		}
+		if series++; series > mostSeries {
 			return true, nil
 		}
 		if _, err := fmt.Fprintf(to, "%s%s\n", comment, lines.Text()); err != nil {
@@ -105,14 +111,18 @@ func filter(from io.Reader, to io.Writer, keeps bootstrap.Statistics) (cut bool,
 		}
 		comment = ""
 	}
-	return false, lines.Err()
+	return cut, lines.Err()
+}
+
+func ofDestination(sample string) bool {
+	_, labels, _ := strings.Cut(sample, `envoy_cluster_name="`)
+	cluster, _, ok := strings.Cut(labels, `"`)
+	return ok && bootstrap.OfDestination(cluster)
 }
 
 // keepsSample says whether a sample is passed on. What is no destination's always is.
 func keepsSample(sample, level string) bool {
-	_, labels, _ := strings.Cut(sample, `envoy_cluster_name="`)
-	cluster, _, ok := strings.Cut(labels, `"`)
-	if !ok || !bootstrap.OfDestination(cluster) || level == bootstrap.StatisticsDetailed {
+	if !ofDestination(sample) || level == bootstrap.StatisticsDetailed {
 		return true
 	}
 	if level == bootstrap.StatisticsNone {

@@ -92,15 +92,19 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// TestFilter passes on what is kept, whole lines, and no more series than it may.
+// TestFilter passes on what is kept, whole lines, and no more series of destinations
+// than it may; what is behind them is there all the same.
 func TestFilter(t *testing.T) {
-	const envoys = "# TYPE envoy_server_live gauge\nenvoy_server_live{} 1\n\n# TYPE envoy_workers gauge\nenvoy_workers{} 4\n" +
-		"# TYPE envoy_cluster_upstream_rq counter\nenvoy_cluster_upstream_rq{a=\"1\"} 5\nenvoy_cluster_upstream_rq{a=\"2\"} 6\n"
-	const kept = "# TYPE envoy_server_live gauge\nenvoy_server_live{} 1\n# TYPE envoy_cluster_upstream_rq counter\nenvoy_cluster_upstream_rq{a=\"1\"} 5\nenvoy_cluster_upstream_rq{a=\"2\"} 6\n"
+	const (
+		requests = "# TYPE envoy_cluster_upstream_rq counter\nenvoy_cluster_upstream_rq{envoy_cluster_name=\"a\"} 5\n"
+		second   = "envoy_cluster_upstream_rq{envoy_cluster_name=\"b\"} 6\n"
+		last     = "# TYPE envoy_server_live gauge\nenvoy_server_live{} 1\n"
+		envoys   = requests + second + "\n# TYPE envoy_workers gauge\nenvoy_workers{} 4\n" + last
+	)
 	for most, want := range map[int]struct {
 		text string
 		cut  bool
-	}{0: {kept, false}, 3: {kept, false}, 2: {kept[:strings.LastIndex(kept[:len(kept)-1], "\n")+1], true}} {
+	}{0: {requests + second + last, false}, 2: {requests + second + last, false}, 1: {requests + last, true}} {
 		var out strings.Builder
 		cut, err := filter(strings.NewReader(envoys), &out, bootstrap.Statistics{MaxSeries: most})
 		if err != nil || cut != want.cut || out.String() != want.text {
