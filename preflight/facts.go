@@ -95,6 +95,8 @@ type Namespace struct {
 	Quotas      Seen[[]corev1.ResourceQuota]
 	Autoscalers Seen[[]autoscalingv2.HorizontalPodAutoscaler]
 	Budgets     Seen[[]policyv1.PodDisruptionBudget]
+	// Trial is a pod that was created in it as a dry run; nil where none was.
+	Trial *Trial
 }
 
 // Workload makes pods.

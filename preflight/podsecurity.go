@@ -22,6 +22,10 @@ func podSecurity(f *Facts, ns *Namespace) []Finding {
 		report.notice("its labels for Pod Security cannot be read, so that Kubernetes takes the strictest level: %v", errs.ToAggregate())
 	}
 	if enforced.Enforce.Level == podsecurity.LevelPrivileged {
+		// No label says otherwise, and kube-apiserver's own configuration may.
+		if t := ns.Trial; t != nil && t.Err != nil && strings.Contains(t.Err.Error(), "violates PodSecurity") {
+			report.problem("kube-apiserver refuses an injected pod by a level that is its default: %v", t.Err)
+		}
 		return report.findings
 	}
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)

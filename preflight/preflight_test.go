@@ -165,3 +165,23 @@ func TestSelectingReadsLikeKubernetes(t *testing.T) {
 		}
 	}
 }
+
+// TestPodSecurityByDefault: a level that no label says, but kube-apiserver's own
+// configuration, is met by the pod that was tried. The words are kube-apiserver's.
+func TestPodSecurityByDefault(t *testing.T) {
+	t.Parallel()
+	r := installed(t, "")
+	for message, want := range map[string]Level{
+		`pods "p" is forbidden: violates PodSecurity "baseline:latest": non-default capabilities (container "pillion-init" must not include "NET_ADMIN", "NET_RAW" in securityContext.capabilities.add)`: Problem,
+		`pods "p" is forbidden: exceeded quota: q`: "",
+	} {
+		f := &Facts{Releases: Seen[[]Installed]{Value: []Installed{r}}}
+		f.Asked = []Namespace{{
+			Object: corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
+			Trial:  &Trial{Namespace: "shop", Err: errors.New(message)},
+		}}
+		if got := result(t, f, "pod-security"); got.Level() != want {
+			t.Errorf("%s is told as %v", message, got.Findings)
+		}
+	}
+}

@@ -83,7 +83,7 @@ func (c *connection) checkUntilWell(ctx context.Context, o *checkOptions, starte
 		// The time of the program, which a test may set, and what has passed since.
 		facts, failed := c.facts(ctx, started.Add(time.Since(begun)), !o.noDryRun)
 		if failed == nil && (o.all || o.namespace != "") {
-			failed = c.askAbout(ctx, facts, o.namespace)
+			failed = c.askAbout(ctx, facts, o.namespace, !o.noDryRun)
 		}
 		if err = failed; err != nil {
 			return false, nil //nolint:nilerr // an API server that does not answer yet is one to wait for

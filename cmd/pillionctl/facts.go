@@ -173,12 +173,12 @@ func (c *connection) trial(ctx context.Context, r *preflight.Installed, ns *core
 }
 
 // askAbout adds what is to be known of namespaces, by name, or of all that opted in.
-func (c *connection) askAbout(ctx context.Context, f *preflight.Facts, name string) error {
+func (c *connection) askAbout(ctx context.Context, f *preflight.Facts, name string, dryRun bool) error {
 	for n := range f.Namespaces.Value {
 		ns := &f.Namespaces.Value[n]
 		claimed := slices.ContainsFunc(f.Releases.Value, func(r preflight.Installed) bool { return r.Claims(ns) })
 		if ns.Name == name || name == "" && claimed {
-			f.Asked = append(f.Asked, c.namespaceFacts(ctx, ns))
+			f.Asked = append(f.Asked, c.namespaceFacts(ctx, f, ns, dryRun))
 		}
 	}
 	if name == "" || len(f.Asked) > 0 {
@@ -188,11 +188,11 @@ func (c *connection) askAbout(ctx context.Context, f *preflight.Facts, name stri
 	if err := c.Get(ctx, client.ObjectKey{Name: name}, &ns); err != nil {
 		return fmt.Errorf("looking for namespace %s: %w", name, err)
 	}
-	f.Asked = append(f.Asked, c.namespaceFacts(ctx, &ns))
+	f.Asked = append(f.Asked, c.namespaceFacts(ctx, f, &ns, dryRun))
 	return nil
 }
 
-func (c *connection) namespaceFacts(ctx context.Context, ns *corev1.Namespace) preflight.Namespace {
+func (c *connection) namespaceFacts(ctx context.Context, f *preflight.Facts, ns *corev1.Namespace, dryRun bool) preflight.Namespace {
 	in := client.InNamespace(ns.Name)
 	n := preflight.Namespace{Object: *ns}
 	n.Workloads.Value, n.Workloads.Err = c.workloadsOf(ctx, ns.Name)
@@ -202,5 +202,9 @@ func (c *connection) namespaceFacts(ctx context.Context, ns *corev1.Namespace) p
 		return l.Items
 	}, in)
 	n.Budgets.Value, n.Budgets.Err = items(ctx, c, &policyv1.PodDisruptionBudgetList{}, func(l *policyv1.PodDisruptionBudgetList) []policyv1.PodDisruptionBudget { return l.Items }, in)
+	if r := f.ReleaseFor(ns); dryRun && r != nil && r.Claims(ns) {
+		trial := c.trial(ctx, r, ns)
+		n.Trial = &trial
+	}
 	return n
 }
