@@ -145,9 +145,15 @@ func rolledOut(t *testing.T, namespace, object string) {
 // eventually fails the test unless something becomes true in time.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(200 * time.Millisecond) {
+	within(t, patience, what, is)
+}
+
+// within is for what is promised in a time of its own.
+func within(t *testing.T, d time.Duration, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(d); !is(); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s", patience, what)
+			t.Fatalf("not within %s: %s", d, what)
 		}
 	}
 }
