@@ -173,19 +173,19 @@ func TestIdleTimeoutBelowKeepAlive(t *testing.T) {
 		- {name: below, host: below.test, port: 8080, idleTimeout: 1s}
 		- {name: above, host: above.test, port: 8080, idleTimeout: 10s}
 	`, sandbox.App{})
-	var errors [2]int64
+	var failed [2]int64
 	var all sync.WaitGroup
 	for n, host := range []string{"below", "above"} {
 		all.Go(func() {
-			errors[n] = traffic.RaceErrors(t.Context(), "http://"+host+".test:8080/", keepAlive, c.dialer(m.Pod))
+			failed[n] = traffic.RaceErrors(t.Context(), "http://"+host+".test:8080/", keepAlive, c.dialer(m.Pod))
 		})
 	}
 	all.Wait()
-	t.Logf("failed requests: %d, and %d with an idle timeout above the server's", errors[0], errors[1])
-	if errors[0] > 0 {
-		t.Errorf("%d requests failed, want 0", errors[0])
+	t.Logf("failed requests: %d, and %d with an idle timeout above the server's", failed[0], failed[1])
+	if failed[0] > 0 {
+		t.Errorf("%d requests failed, want 0", failed[0])
 	}
-	if errors[1] < 24 {
-		t.Errorf("with an idle timeout above the server's %d requests failed: too few to show that this test can fail", errors[1])
+	if failed[1] < 24 {
+		t.Errorf("with an idle timeout above the server's %d requests failed: too few to show that this test can fail", failed[1])
 	}
 }
