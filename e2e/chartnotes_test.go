@@ -23,7 +23,7 @@ func TestChartNotes(t *testing.T) {
 		"certManager": {"wait certificate/mesh-pillion-webhook --for=condition=Ready", "describe certificate/mesh-pillion-webhook"},
 		"provided": {
 			"create secret tls mesh-pillion-webhook-tls", "for the name mesh-pillion-webhook." + ownNamespace + ".svc",
-			"patch mutatingwebhookconfiguration mesh-pillion.v2", "patch validatingwebhookconfiguration mesh-pillion.v2",
+			"for KIND in mutatingwebhookconfiguration validatingwebhookconfiguration", "get $KIND mesh-pillion.v2", "patch $KIND mesh-pillion.v2",
 		},
 	} {
 		t.Run(source, func(t *testing.T) {

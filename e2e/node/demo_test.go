@@ -17,10 +17,19 @@ func TestDemo(t *testing.T) {
 	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", demo, "../../hack/demo/node").CombinedOutput(); err != nil {
 		t.Fatalf("building the demo: %v\n%s", err, output)
 	}
-	command := exec.CommandContext(t.Context(), demo, "-kubeconfig", os.Getenv("KUBECONFIG"), "-tag", os.Getenv("PILLION_IMAGES_TAG"), "-for", "40s")
-	command.Dir = filepath.Join("..", "..")
-	command.Env = append(os.Environ(), "PATH="+filepath.Dir(programs.Kubectl)+":"+os.Getenv("PATH"))
-	output, err := command.CombinedOutput()
+	show := func() ([]byte, error) {
+		command := exec.CommandContext(t.Context(), demo, "-kubeconfig", os.Getenv("KUBECONFIG"), "-tag", os.Getenv("PILLION_IMAGES_TAG"), "-for", "40s")
+		command.Dir = filepath.Join("..", "..")
+		command.Env = append(os.Environ(), "PATH="+filepath.Dir(programs.Kubectl)+":"+os.Getenv("PATH"))
+		return command.CombinedOutput()
+	}
+	// What is there already may be somebody's.
+	kubectl(t, "create", "namespace", "pillion-demo")
+	if output, err := show(); err == nil || !strings.Contains(string(output), "the cluster has namespace/pillion-demo already") {
+		t.Errorf("beside another demo: %v\n%s", err, output)
+	}
+	kubectl(t, "delete", "namespace", "pillion-demo") // fails where it is gone
+	output, err := show()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}

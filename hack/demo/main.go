@@ -130,7 +130,8 @@ func introduce(ctx context.Context, out *screen.Screen, p plan, built2 bool) {
 		if !built(ctx, "kubelet", "containerd", "runc", "coredns") {
 			out.Say(screen.Plain, "     The node has to be compiled, too, once: as long again.")
 		}
-		out.Say(screen.Dim, "  No Docker; of Debian's packages what part 3 needs. What it starts it stops at the end; Ctrl-C ends it early.\n")
+		out.Say(screen.Dim, "  No Docker. Debian packages that part 3 needs and that are missing (hack/packages lists them) are installed by apt-get, and stay.")
+		out.Say(screen.Dim, "  What it starts it stops at the end; Ctrl-C ends it early.\n")
 		return
 	}
 	out.Say(screen.Dim, "  No root, no Docker, nothing installed. What it starts it stops at the end; Ctrl-C ends it early.\n")

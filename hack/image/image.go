@@ -79,6 +79,7 @@ func add(w *tar.Writer, root, path string, entry fs.DirEntry) error {
 	}
 	header.ModTime, header.AccessTime, header.ChangeTime = time.Unix(0, 0), time.Time{}, time.Time{}
 	header.Uid, header.Gid, header.Uname, header.Gname = 0, 0, "", ""
+	header.Mode = mode(info.Mode())
 	if err := w.WriteHeader(header); err != nil || !info.Mode().IsRegular() {
 		return err
 	}
@@ -88,4 +89,17 @@ func add(w *tar.Writer, root, path string, entry fs.DirEntry) error {
 	}
 	_, err = w.Write(content)
 	return err
+}
+
+// mode is what everybody may do. The machine's umask, which takes rights from what it
+// writes, has no part in it: programs run as a user that owns none of the files.
+func mode(of fs.FileMode) int64 {
+	switch {
+	case of&fs.ModeSticky != 0: // as /tmp
+		return 0o1777
+	case of.IsDir() || of&0o111 != 0:
+		return 0o755
+	default:
+		return 0o644
+	}
 }

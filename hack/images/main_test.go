@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -60,9 +61,9 @@ func write(t *testing.T, text string, path ...string) {
 }
 
 // TestImagesAreReproducible: the same programs, copied at another time to another
-// place, give the same digests; another program another.
+// place and under another umask, give the same digests; another program another. The
+// umask is the whole process's, so nothing runs beside it.
 func TestImagesAreReproducible(t *testing.T) {
-	t.Parallel()
 	digests := func(change func(folder string)) []string {
 		folder := programs(t)
 		change(folder)
@@ -80,6 +81,13 @@ func TestImagesAreReproducible(t *testing.T) {
 	first := digests(func(string) {})
 	if second := digests(func(string) {}); len(first) != 8 || !slices.Equal(first, second) {
 		t.Errorf("two builds give\n%v and\n%v", first, second)
+	}
+	// What another umask left of the files' rights is no part of an image.
+	before := syscall.Umask(0o077)
+	hardened := digests(func(string) {})
+	syscall.Umask(before)
+	if !slices.Equal(first, hardened) {
+		t.Errorf("with a umask of 077:\n%v\n%v", first, hardened)
 	}
 	other := digests(func(folder string) {
 		write(t, "another", folder, "arm64", "pillion-proxy")

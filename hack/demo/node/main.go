@@ -59,6 +59,9 @@ func (d *demo) run(ctx context.Context) (err error) {
 		}
 	} else {
 		d.out.Heading("3. It really runs, in the namespaces " + namespace + " and " + system + " of your cluster")
+		if err := d.findRoom(ctx); err != nil {
+			return err
+		}
 		defer func() { err = errors.Join(err, d.finish("removing both namespaces and the release", d.remove)) }()
 	}
 	if err := d.out.Wait("installing the chart with this tree's images", nil, func() error { return d.install(ctx) }); err != nil {

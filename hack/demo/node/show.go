@@ -81,10 +81,23 @@ func (d *demo) deploy(ctx context.Context) error {
 	return err
 }
 
+// findRoom fails where the namespaces are there already: they are removed at the end, and
+// may be somebody's.
+func (d *demo) findRoom(ctx context.Context) error {
+	there, err := d.kube(ctx, "", "get", "namespace", namespace, system, "--ignore-not-found", "-o", "name")
+	if err != nil {
+		return fmt.Errorf("looking for the demo's namespaces: %w", err)
+	}
+	if there = strings.Join(strings.Fields(there), " and "); there != "" {
+		return fmt.Errorf("the cluster has %s already, from another demo that runs or was broken off: wait for its end, or remove it by `helm uninstall %s -n %s` and `kubectl delete namespace %s %s`", there, release, system, namespace, system)
+	}
+	return nil
+}
+
 // remove takes away what was brought to the user's cluster.
 func (d *demo) remove(ctx context.Context) error {
 	_, uninstall := said(ctx, "", d.helm, "--kubeconfig", d.kubeconfig, "uninstall", release, "--namespace", system, "--ignore-not-found", "--wait", "--timeout", "2m")
-	_, err := d.kube(ctx, "", "delete", "namespace", namespace, system, "--ignore-not-found", "--wait=false")
+	_, err := d.kube(ctx, "", "delete", "namespace", namespace, system, "--ignore-not-found", "--timeout=2m")
 	return errors.Join(uninstall, err)
 }
 
