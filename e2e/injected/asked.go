@@ -27,7 +27,8 @@ func Admin(tb testing.TB, r *sandbox.Running, method, path string) string {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
-	request, err := http.NewRequestWithContext(tb.Context(), method, "http://admin"+path, http.NoBody)
+	// Also when the test has ended, for those that say why it failed.
+	request, err := http.NewRequestWithContext(context.WithoutCancel(tb.Context()), method, "http://admin"+path, http.NoBody)
 	if err != nil {
 		tb.Fatal(err)
 	}

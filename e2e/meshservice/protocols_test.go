@@ -78,7 +78,7 @@ func TestDeclaredServicesByAllTheirNames(t *testing.T) {
 func TestDeclaredRequestsStayWhatTheyAre(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	server := c.pod("server", "declared.test", "undeclared.test")
+	server := c.pod("server", "declared.test", "undeclared.test", "other.test")
 	c.serve(server, traffic.Answer, "8080")
 	m := c.meshed("shop", `egress:
 		- name: declared
@@ -91,7 +91,6 @@ func TestDeclaredRequestsStayWhatTheyAre(t *testing.T) {
 		  routes: [{headers: [{name: x-other, value: there}], to: other, fallback: {when: Fails}}]
 		- {name: other, host: other.test, port: 8080}
 	`, sandbox.App{})
-	c.dns.Set("other.test", server.IPv4)
 	for client, by := range map[string]http.RoundTripper{"HTTP/1": c.client(m.Pod), "HTTP/2": c.client2(m.Pod)} {
 		for _, header := range [][]string{nil, {"X-Forwarded-Proto", "https"}, {"X-Request-Id", "mine", "X-Envoy-Other", "theirs"}, {"x-other", "there"}} {
 			for _, method := range []string{http.MethodGet, http.MethodPost} {

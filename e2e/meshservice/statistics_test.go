@@ -48,9 +48,10 @@ func TestStatistics(t *testing.T) {
 	spec := func(statistics string) string {
 		return `inbound:
 			- {port: 8080, maxConcurrentRequests: 100, rateLimit: {requests: 1000}, adaptiveConcurrency: {}}
+			statistics: {` + statistics + `}
 			egress:
 			- {name: cart, host: cart.test, port: 80, retries: {}, outlierDetection: {}, breakers: {maxRequests: 100}}
-			` + "statistics: {" + statistics + "}\n"
+			`
 	}
 	m := c.meshedIn(p, spec(""), sandbox.App{})
 	inside, outside := c.client(m.Pod), c.client(server)
@@ -84,9 +85,23 @@ func TestStatistics(t *testing.T) {
 	if none := m.scrape(); none.with("", cart) != 0 || none.with("", `"inbound_8080"`) == 0 {
 		t.Errorf("%d series of a destination where none are wanted, %d of the port", none.with("", cart), none.with("", `"inbound_8080"`))
 	}
-	m.change(spec("maxSeries: 100"))
-	if cut := m.scrape(); cut.with("envoy_", "") != 100 || cut.with("pillion_proxy_envoy_metrics_cut 1", "") != 1 || standard.with("pillion_proxy_envoy_metrics_cut 0", "") != 1 {
-		t.Errorf("%d series of Envoy's, want 100 and to be told that there were more", cut.with("envoy_", ""))
+	// Too many series of destinations are cut, and no other.
+	more := spec("destinations: Detailed, maxSeries: 100")
+	for port := 81; port < 86; port++ {
+		more += fmt.Sprintf("- {name: cart%[1]d, host: cart.test, port: %[1]d}\n", port)
+	}
+	m.change(more)
+	for port := 81; port < 86; port++ {
+		c.serve(server, traffic.Answer, fmt.Sprint(port))
+		ask(t.Context(), inside, http.MethodPost, fmt.Sprintf("http://cart.test:%d/", port)).wants(t, "another destination", http.StatusOK)
+	}
+	cut := m.scrape()
+	if got := cut.with("", `envoy_cluster_name="cart`); got != 100 || cut.with("pillion_proxy_envoy_metrics_cut 1", "") != 1 || standard.with("pillion_proxy_envoy_metrics_cut 0", "") != 1 {
+		t.Errorf("%d series of destinations, want 100 and to be told that there were more", got)
+	}
+	const port = `"inbound_8080"`
+	if got := cut.with("", port); got < standard.with("", port) {
+		t.Errorf("%d series of the port, and there were %d", got, standard.with("", port))
 	}
 }
 
