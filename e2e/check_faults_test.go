@@ -31,12 +31,13 @@ type fault struct {
 }
 
 // foundElsewhere are checks whose faults are in tests of their own: those of
-// namespaces in TestCheckNamespace, those that a whole API server would have to be
+// namespaces in TestCheckNamespace and TestCheckMeshServices, those that a whole API server would have to be
 // changed for in the room's own tests, those that only give notice in TestCheckNotices.
 func foundElsewhere() []string {
 	return []string{
 		"kubernetes-version", "release-found", "later-webhooks", "disruption-budget", "revision-clash",
 		"pods-refused", "pod-security", "limit-range", "resource-quota", "autoscaler-average",
+		"meshservice-defined", "meshservice-rendered", "meshservice-applied", "meshservice-matches", "meshservice-mounted",
 	}
 }
 

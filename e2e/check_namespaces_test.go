@@ -315,7 +315,8 @@ func TestCheckClash(t *testing.T) {
 // TestCheckWithoutRights: what may not be seen is said to be unknown, and nothing of it
 // is taken to be well.
 func TestCheckWithoutRights(t *testing.T) {
-	installed := install(t, nil)
+	// The controller that brings MeshServices to pods may see ConfigMaps.
+	installed := install(t, map[string]any{"controller": map[string]any{"meshServices": map[string]any{"enabled": false}}})
 	c := apiServer(t)
 	installed.complete(t, c)
 	kubeconfig := t.TempDir() + "/kubeconfig"

@@ -31,6 +31,8 @@ type Facts struct {
 	// Mutating and Validating are all webhook configurations of the cluster.
 	Mutating   Seen[[]admissionv1.MutatingWebhookConfiguration]
 	Validating Seen[[]admissionv1.ValidatingWebhookConfiguration]
+	// MeshServicesDefined says whether the API server knows them.
+	MeshServicesDefined Seen[bool]
 	// Namespaces are all of the cluster.
 	Namespaces Seen[[]corev1.Namespace]
 	// Asked are the namespaces that were asked for.
@@ -95,6 +97,11 @@ type Namespace struct {
 	Quotas      Seen[[]corev1.ResourceQuota]
 	Autoscalers Seen[[]autoscalingv2.HorizontalPodAutoscaler]
 	Budgets     Seen[[]policyv1.PodDisruptionBudget]
+	// MeshServices have their names, generations and status; there are none where the API
+	// server does not know them.
+	MeshServices Seen[[]v1alpha1.MeshService]
+	// Sidecars are those of pods that run.
+	Sidecars Seen[[]Sidecar]
 	// Trial is a pod that was created in it as a dry run; nil where none was.
 	Trial *Trial
 }

@@ -71,9 +71,10 @@ func TestNothingSeen(t *testing.T) {
 		r := installed(t, config)
 		r.Deployments.Err, r.Service.Err, r.Slices.Err, r.Certificate.Err = forbidden, forbidden, forbidden, forbidden
 		f := &Facts{Releases: Seen[[]Installed]{Value: []Installed{r}}}
-		f.ServerVersion.Err, f.Mutating.Err, f.Validating.Err, f.Namespaces.Err = forbidden, forbidden, forbidden, forbidden
+		f.ServerVersion.Err, f.Mutating.Err, f.Validating.Err, f.Namespaces.Err, f.MeshServicesDefined.Err = forbidden, forbidden, forbidden, forbidden, forbidden
 		ns := Namespace{Object: corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{"pod-security.kubernetes.io/enforce": "baseline"}}}}
 		ns.Workloads.Err, ns.LimitRanges.Err, ns.Quotas.Err, ns.Autoscalers.Err, ns.Budgets.Err = forbidden, forbidden, forbidden, forbidden, forbidden
+		ns.MeshServices.Err, ns.Sidecars.Err = forbidden, forbidden
 		f.Asked = []Namespace{ns}
 		return f
 	}

@@ -4,7 +4,7 @@ import "slices"
 
 // Checks are all checks, in the order of the way of a request. There is no second list.
 func Checks() []Check {
-	return slices.Concat(releaseChecks(), webhookChecks(), certificateChecks(), callChecks(), namespaceChecks())
+	return slices.Concat(releaseChecks(), webhookChecks(), certificateChecks(), callChecks(), namespaceChecks(), meshServiceChecks())
 }
 
 func releaseChecks() []Check {
@@ -44,6 +44,12 @@ func releaseChecks() []Check {
 			Holds:   "the webhook's Service has an endpoint that is ready",
 			Meaning: "kube-apiserver finds no replica to connect to.",
 			Hint:    "Compare the Service's selector with the labels of the pods, and see whether they are ready.",
+		},
+		{
+			ID: "meshservice-defined", Category: Release, release: meshServicesDefined,
+			Holds:   "kube-apiserver knows MeshServices",
+			Meaning: "Owners cannot write any; pods pass their traffic through.",
+			Hint:    "`helm upgrade` with crds.install: Always for one of the releases.",
 		},
 	}
 }
@@ -190,6 +196,35 @@ func namespaceChecks() []Check {
 			Holds:   "the namespace's PodDisruptionBudgets let pods be evicted",
 			Meaning: "A pod that has to be replaced cannot be evicted; a rolling update is not held up.",
 			Hint:    "`kubectl rollout restart` replaces pods without eviction. For node drains, allow one disruption.",
+		},
+	}
+}
+
+func meshServiceChecks() []Check {
+	return []Check{
+		{
+			ID: "meshservice-rendered", Category: Namespaces, namespace: meshServicesRendered,
+			Holds:   "each MeshService is valid, and Envoy's configuration was made of it",
+			Meaning: "What was made of it before stays in force; where there was nothing, pods pass their traffic through.",
+			Hint:    "`pillionctl config lint` on its file says where it is wrong and what is accepted.",
+		},
+		{
+			ID: "meshservice-applied", Category: Namespaces, namespace: meshServicesApplied,
+			Holds:   "each MeshService is run by all pods of its service",
+			Meaning: "A pod that rejects one goes on with what it ran before.",
+			Hint:    "The message is the pod's own: mend what it names. Of pods that do not answer, look at NetworkPolicies between the controller and the sidecar's status port.",
+		},
+		{
+			ID: "meshservice-matches", Category: Namespaces, namespace: meshServicesMatch,
+			Holds:   "each MeshService has the name of a service that pods are of",
+			Meaning: "It has no effect: its name is neither the identity of a workload's pods nor that of a pod that runs.",
+			Hint:    "Name it as the service; `pillionctl why` says how a pod comes to its identity.",
+		},
+		{
+			ID: "meshservice-mounted", Category: Namespaces, namespace: meshServicesMounted,
+			Holds:   "every pod has a volume for the MeshService of its service",
+			Meaning: "Pods that were injected before the configuration or the version brought MeshServices to them pass their traffic through.",
+			Hint:    "`kubectl rollout restart` of their workload.",
 		},
 	}
 }

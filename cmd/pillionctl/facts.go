@@ -64,6 +64,7 @@ func (c *connection) facts(ctx context.Context, now time.Time, dryRun bool) (*pr
 	f.Validating.Value, f.Validating.Err = items(ctx, c, &admissionv1.ValidatingWebhookConfigurationList{}, func(l *admissionv1.ValidatingWebhookConfigurationList) []admissionv1.ValidatingWebhookConfiguration {
 		return l.Items
 	})
+	f.MeshServicesDefined = c.meshServicesDefined()
 	f.Namespaces.Value, f.Namespaces.Err = items(ctx, c, &corev1.NamespaceList{}, func(l *corev1.NamespaceList) []corev1.Namespace { return l.Items })
 	for n := range f.Releases.Value {
 		r := &f.Releases.Value[n]
@@ -202,6 +203,10 @@ func (c *connection) namespaceFacts(ctx context.Context, f *preflight.Facts, ns 
 		return l.Items
 	}, in)
 	n.Budgets.Value, n.Budgets.Err = items(ctx, c, &policyv1.PodDisruptionBudgetList{}, func(l *policyv1.PodDisruptionBudgetList) []policyv1.PodDisruptionBudget { return l.Items }, in)
+	if f.MeshServicesDefined.Value {
+		n.MeshServices.Value, n.MeshServices.Err = c.meshServices(ctx, ns.Name)
+		n.Sidecars = c.sidecars(ctx, ns.Name)
+	}
 	if r := f.ReleaseFor(ns); dryRun && r != nil && r.Claims(ns) {
 		trial := c.trial(ctx, r, ns)
 		n.Trial = &trial

@@ -28,7 +28,7 @@ func (c *connection) meshServices(ctx context.Context, only string) ([]v1alpha1.
 	found := make([]v1alpha1.MeshService, len(list.Items))
 	for n := range list.Items {
 		item := &list.Items[n]
-		found[n].Namespace, found[n].Name = item.GetNamespace(), item.GetName()
+		found[n].Namespace, found[n].Name, found[n].Generation = item.GetNamespace(), item.GetName(), item.GetGeneration()
 		// The spec may be one that cannot be read; its status says so.
 		raw, err := json.Marshal(item.Object["status"])
 		if err == nil {
