@@ -315,12 +315,12 @@ func TestCheckClash(t *testing.T) {
 // TestCheckWithoutRights: what may not be seen is said to be unknown, and nothing of it
 // is taken to be well.
 func TestCheckWithoutRights(t *testing.T) {
-	// The controller that brings MeshServices to pods may see ConfigMaps.
-	installed := install(t, map[string]any{"controller": map[string]any{"meshServices": map[string]any{"enabled": false}}})
+	installed := install(t, nil)
 	c := apiServer(t)
 	installed.complete(t, c)
 	kubeconfig := t.TempDir() + "/kubeconfig"
-	if err := installed.release.WriteKubeconfig(t.Context(), world.plane.Config, kubeconfig); err != nil {
+	// The webhook has no rights at all.
+	if err := installed.release.WriteKubeconfigOf(t.Context(), "webhook", world.plane.Config, kubeconfig); err != nil {
 		t.Fatal(err)
 	}
 	run := ctlAs(t, kubeconfig, "check", "-o", "json")

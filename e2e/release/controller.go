@@ -63,12 +63,17 @@ func (r *Release) StartController(ctx context.Context, program, kubeconfig strin
 // WriteKubeconfig writes a file that leads to the API server of config, as the
 // controller's ServiceAccount: with the rights that the chart gives it and no others.
 func (r *Release) WriteKubeconfig(ctx context.Context, config *rest.Config, file string) error {
+	return r.WriteKubeconfigOf(ctx, "controller", config, file)
+}
+
+// WriteKubeconfigOf writes one for the ServiceAccount of a component.
+func (r *Release) WriteKubeconfigOf(ctx context.Context, component string, config *rest.Config, file string) error {
 	c, err := client.New(config, client.Options{})
 	if err != nil {
 		return fmt.Errorf("preparing the API client: %w", err)
 	}
 	account, token := &corev1.ServiceAccount{}, &authenticationv1.TokenRequest{}
-	account.Namespace, account.Name = r.Namespace, r.Of("controller", "ServiceAccount").GetName()
+	account.Namespace, account.Name = r.Namespace, r.Of(component, "ServiceAccount").GetName()
 	if err := c.SubResource("token").Create(ctx, account, token); err != nil {
 		return fmt.Errorf("asking for a token of ServiceAccount %s: %w", account.Name, err)
 	}
