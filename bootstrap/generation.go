@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -30,8 +29,8 @@ type Generation struct {
 	// changes. A pod refuses one that is older than the one that it has.
 	Created int64 `json:"created"`
 	Number  int64 `json:"number"`
-	// Version is the hash of all other fields, see Seal.
-	Version string `json:"version"`
+	// Version is the hash of the content as the file has it, see Seal.
+	Version string `json:"-"`
 	// Clusters are envoy.config.cluster.v3.Cluster, each with "@type".
 	Clusters []Cluster `json:"clusters,omitempty"`
 	// Inbound are the service's ports; others are passed through.
@@ -128,52 +127,65 @@ func (d *Duration) UnmarshalJSON(data []byte) error {
 // GenerationFile is its name in the ConfigMap and in the folder that a pod mounts it in.
 const GenerationFile = "generation.json"
 
+// format of the file. A reader refuses a higher one, so it is raised by what a reader must
+// not take for what it knows: a field that is new does not need it, since none is passed over.
+const format = 1
+
+// generationFile says of a generation what has to be known before it is read: whether it
+// is whole, and whether this program may read it. Neither depends on its fields.
+type generationFile struct {
+	Format int `json:"format"`
+	// Version is the hash of the bytes of Generation.
+	Version    string          `json:"version"`
+	Generation json.RawMessage `json:"generation"`
+}
+
 // Seal sets the version to what the content hashes to, and returns the file's bytes.
 // The same content gives the same bytes.
 func (g *Generation) Seal() ([]byte, error) {
-	version, err := g.hash()
+	content, err := json.Marshal(g)
 	if err != nil {
 		return nil, fmt.Errorf("writing the generation of %s/%s: %w", g.Namespace, g.Service, err)
 	}
-	g.Version = version
-	return json.Marshal(g)
+	g.Version = hash(content)
+	return json.Marshal(generationFile{format, g.Version, content})
 }
 
-func (g *Generation) hash() (string, error) {
-	unsealed := *g
-	unsealed.Version = ""
-	content, err := json.Marshal(unsealed)
-	if err != nil {
-		return "", err
-	}
+func hash(content []byte) string {
 	sum := sha256.Sum256(content)
-	return hex.EncodeToString(sum[:8]), nil
+	return hex.EncodeToString(sum[:8])
 }
 
-// ParseGeneration reads what Seal wrote, packed or not, and nothing else: a file that was cut,
-// changed, or written by a program that knows more than this one is an error.
+// ParseGeneration reads what Seal wrote, packed or not, and nothing else. The error says
+// which of two it is: a file that was cut or changed, or one that is whole and that only a
+// program that knows more than this one can read.
 func ParseGeneration(data []byte) (*Generation, error) {
 	data, err := unpack(data)
 	if err != nil {
 		return nil, err
 	}
-	decoder := json.NewDecoder(bytes.NewReader(data))
+	var file generationFile
+	if err := json.Unmarshal(data, &file); err != nil {
+		return nil, fmt.Errorf("reading a generation of %d bytes: %w: it was cut or changed on the way", len(data), err)
+	}
+	if file.Format > format {
+		return nil, newer(fmt.Errorf("its format is %d", file.Format))
+	}
+	if version := hash(file.Generation); file.Format < 1 || file.Version != version {
+		return nil, fmt.Errorf("reading a generation of format %d: its content hashes to %s and it says %q: it was changed on the way", file.Format, version, file.Version)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(file.Generation))
 	decoder.DisallowUnknownFields()
-	var g Generation
+	g := Generation{Version: file.Version}
 	if err := decoder.Decode(&g); err != nil {
-		return nil, fmt.Errorf("reading a generation of %d bytes: %w: it was cut or changed, or comes from a newer Pillion", len(data), err)
-	}
-	if decoder.More() {
-		return nil, errors.New("reading a generation: there is something behind its end")
-	}
-	version, err := g.hash()
-	if err != nil {
-		return nil, fmt.Errorf("reading a generation: %w", err)
-	}
-	if g.Version != version {
-		return nil, fmt.Errorf("reading a generation: its content hashes to %s and it says %q: it was changed on the way", version, g.Version)
+		return nil, newer(err)
 	}
 	return &g, nil
+}
+
+// newer is about a file that nobody has damaged.
+func newer(why error) error {
+	return fmt.Errorf("reading a generation: %w, which this program does not know: it was made by a newer Pillion than the sidecar's: make the pods anew, which gives them that one", why)
 }
 
 // OlderThan says whether another generation of the same service came after this one.

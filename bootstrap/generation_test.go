@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -63,9 +64,35 @@ func TestGenerationIsWhole(t *testing.T) {
 		"a field more":     strings.Replace(string(data), `"number"`, `"colour":"red","number"`, 1),
 		"something behind": string(data) + "{}",
 		"another version":  strings.Replace(string(data), g.Version, "0123456789abcdef", 1),
+		"no format":        strings.Replace(string(data), `"format":1,`, "", 1),
+		"no generation":    `{"format":1,"version":"x"}`,
 	} {
-		if _, err := ParseGeneration([]byte(changed)); err == nil {
-			t.Errorf("%s: the generation is taken", what)
+		_, err := ParseGeneration([]byte(changed))
+		if err == nil || !strings.Contains(err.Error(), "changed on the way") || strings.Contains(err.Error(), "newer Pillion") {
+			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// TestNewerGeneration: what a newer Pillion wrote is whole, and is not called damaged.
+func TestNewerGeneration(t *testing.T) {
+	seal := func(format int, content string) string {
+		return fmt.Sprintf(`{"format":%d,"version":%q,"generation":%s}`, format, hash([]byte(content)), content)
+	}
+	for what, file := range map[string]string{
+		"a higher format":              seal(2, `{"service":"checkout"}`),
+		"a higher format, hashed anew": strings.Replace(seal(2, `{"service":"checkout"}`), `"version":"`, `"version":"sha512:`, 1),
+		"a field more":                 seal(1, `{"service":"checkout","colour":"red"}`),
+		"a field more deep in it":      seal(1, `{"service":"checkout","inbound":[{"port":80,"colour":"red"}]}`),
+		"a field of another type":      seal(1, `{"service":{"name":"checkout"}}`),
+	} {
+		_, err := ParseGeneration([]byte(file))
+		if err == nil || !strings.Contains(err.Error(), "made by a newer Pillion") || strings.Contains(err.Error(), "changed on the way") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	// The content is not written as this program would write it.
+	if g, err := ParseGeneration([]byte(seal(1, `{"number": 3, "service":"checkout"}`))); err != nil || g.Number != 3 {
+		t.Errorf("fields in another order: %v", err)
 	}
 }

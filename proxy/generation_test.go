@@ -260,7 +260,7 @@ func broken(t *testing.T, running *bootstrap.Generation) map[string]struct {
 			says    string
 		}{content, says}
 	}
-	add("one that was cut", "it was cut or changed", good[:len(good)/2])
+	add("one that was cut", "it was cut or changed on the way", good[:len(good)/2])
 	add("one that was changed", "it was changed on the way", []byte(strings.Replace(string(good), "8006", "8007", 1)))
 	add("an empty file", "reading a generation of 0 bytes", []byte{})
 	return all
