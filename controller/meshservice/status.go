@@ -125,7 +125,8 @@ func (k *Keeper) writeStatus(ctx context.Context, document *unstructured.Unstruc
 	target := newDocument()
 	target.SetNamespace(document.GetNamespace())
 	target.SetName(document.GetName())
-	if err := k.client.Status().Patch(ctx, target, client.RawPatch(types.MergePatchType, patch)); client.IgnoreNotFound(err) != nil {
+	err = client.IgnoreNotFound(k.client.Status().Patch(ctx, target, client.RawPatch(types.MergePatchType, patch)))
+	if err != nil {
 		return fmt.Errorf("writing the status of MeshService %s/%s: %w", document.GetNamespace(), document.GetName(), err)
 	}
 	k.metrics.writes.WithLabelValues(wroteStatus).Inc()
@@ -160,7 +161,7 @@ func (k *Keeper) announce(document *unstructured.Unstructured, before, after *v1
 			continue
 		}
 		switch {
-		case now.Status == metav1.ConditionFalse && now.Reason != reasonUnderway && !(now.Type == v1alpha1.ConditionRendered && now.Reason == reasonInvalid):
+		case now.Status == metav1.ConditionFalse && now.Reason != reasonUnderway && (now.Type != v1alpha1.ConditionRendered || now.Reason != reasonInvalid):
 			k.events.Eventf(document, nil, corev1.EventTypeWarning, "Not"+now.Type, now.Type, "%s", shorten(now.Message, maxEvent))
 		case now.Status == metav1.ConditionTrue && was != nil && now.Type != v1alpha1.ConditionAccepted:
 			k.events.Eventf(document, nil, corev1.EventTypeNormal, now.Type, now.Type, "%s", shorten(now.Message, maxEvent))

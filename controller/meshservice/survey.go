@@ -3,6 +3,7 @@ package meshservice
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/url"
 	"sync"
@@ -89,8 +90,8 @@ func (k *Keeper) look(ctx context.Context, answers map[types.UID]*answer, limit 
 		return err
 	}
 	k.askAll(ctx, k.questions(services, pods, answers), limit)
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() != nil { // who has not answered is not silent
+		return fmt.Errorf("asking the pods: %w", ctx.Err())
 	}
 	tallies := map[types.NamespacedName]*tally{}
 	for name, s := range services {

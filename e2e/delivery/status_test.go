@@ -85,11 +85,11 @@ func TestPodsThatDoNotSay(t *testing.T) {
 	s.addPod(t, "cart", "b", "10.9.1.2", nil, volume)
 	s.addPod(t, "cart", "c", "169.254.169.254", nil, volume)
 	s.addPod(t, "cart", "d", "10.9.1.4", well) // injected without a volume
-	said := s.condition(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionUnknown, "NoAnswer")
+	s.condition(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionUnknown, "NoAnswer")
 	eventually(t, "all of them are counted", func() bool {
 		return s.service(t, "cart").Status.Pods == v1alpha1.MeshServicePods{Total: 4, Current: 1, Unknown: 3}
 	})
-	said = s.condition(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionUnknown, "NoAnswer")
+	said := s.condition(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionUnknown, "NoAnswer")
 	want := "1 of 4 pods run version " + v + "; 2 did not say: pod b: it refused the connection; 1 were injected by an older version or configuration and cannot get it: restart them"
 	if said.Message != want {
 		t.Errorf("Applied says %q, want %q", said.Message, want)
