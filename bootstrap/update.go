@@ -86,8 +86,12 @@ func (of Cluster) HasAddresses() bool {
 }
 
 // Check finds what Envoy would take although it cannot be meant: a cluster that is not
-// there is an error to Envoy in routes only. Everything else is Envoy's to judge.
+// there is an error to Envoy in routes only; and what it must not be given, see reach.
+// Everything else is Envoy's to judge.
 func (g *Generation) Check(c Config) error {
+	if err := g.checkReach(); err != nil {
+		return err
+	}
 	known := []string{InboundPassthrough, OutboundPassthrough, Blackhole}
 	for _, of := range g.Clusters {
 		var message struct {

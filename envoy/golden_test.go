@@ -85,11 +85,14 @@ func pretty(t *testing.T, g *bootstrap.Generation) []byte {
 // accepted asks Envoy itself, with everything where a pod has it.
 func accepted(t *testing.T, g *bootstrap.Generation) {
 	t.Helper()
-	files := bootstrap.New(bootstrap.Config{
+	config := bootstrap.Config{
 		Service: g.Service, PodName: "pod", PodNamespace: g.Namespace, NodeName: "node", Folder: t.TempDir(),
 		InboundPort: 15006, OutboundPort: 15001, IPv4: true, IPv6: true, DownstreamAge: time.Minute, Generation: g,
-	})
-	merged, err := bootstrap.Merged(files)
+	}
+	if err := g.Check(config); err != nil {
+		t.Errorf("a pod does not take it: %v", err)
+	}
+	merged, err := bootstrap.Merged(bootstrap.New(config))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -171,7 +171,7 @@ func (m *applier) judge(data []byte) (*bootstrap.Generation, error) {
 		return refuse("is older than the one in force, number %d: it has come late", running.Number)
 	}
 	if err := g.Check(m.config); err != nil {
-		return refuse("contradicts itself: %w", err)
+		return refuse("cannot be meant for Envoy: %w", err)
 	}
 	for _, of := range g.Clusters {
 		if m.differs(of) {
