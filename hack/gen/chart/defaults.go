@@ -35,7 +35,7 @@ func defaults() Values {
 			Image:        Image{Repository: "pillion-mesh/pillion-controller", PullPolicy: "IfNotPresent"},
 			StatusPort:   8080,
 			Auditor:      Auditor{Enabled: true, Interval: "10m", Evict: Evict{PerMinute: 10}},
-			MeshServices: MeshServices{Enabled: true, AskInterval: "15s"},
+			MeshServices: MeshServices{Enabled: true, Protect: true, AskInterval: "15s"},
 			Resources: Resources{
 				Requests: Amounts{CPU: quantity("10m"), Memory: quantity("64Mi")},
 				Limits:   Amounts{Memory: quantity("256Mi")},

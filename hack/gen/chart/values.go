@@ -145,6 +145,11 @@ type MeshServices struct {
 	// status written. That takes the right to change ConfigMaps in all namespaces, which a
 	// ValidatingAdmissionPolicy (Kubernetes 1.30) bounds to those named pillion-mesh-SERVICE.
 	Enabled bool `json:"enabled"`
+	// Protect says whether a ValidatingAdmissionPolicy (Kubernetes 1.30) refuses it to everybody
+	// but the controller to make, change or delete those ConfigMaps, in the namespaces of this
+	// release. Without it, whoever may write ConfigMaps in a namespace programs the Envoys of
+	// its services.
+	Protect bool `json:"protect"`
 	// AskInterval is how often the sidecars of MeshServices' pods are asked what they run, as
 	// 15s. One that runs what it should is asked every five minutes.
 	AskInterval string `json:"askInterval"`
