@@ -117,7 +117,7 @@ func (d dice) inbound(port int32) v1alpha1.InboundPort {
 // destination has a port of its own, so that no two claim the same.
 func (d dice) destination(n int) v1alpha1.Destination {
 	to := v1alpha1.Destination{
-		Name: fmt.Sprintf("%s%d", one(d, "a", "blackhole", strings.Repeat("d", 60)), n), Port: one[int32](d, 80, 443, 8080, 65_000) + int32(n),
+		Name: fmt.Sprintf("%s%d", one(d, "a", "inbound-a", strings.Repeat("d", 60)), n), Port: one[int32](d, 80, 443, 8080, 65_000) + int32(n),
 		Protocol: one(d, "", v1alpha1.ProtocolHTTP, v1alpha1.ProtocolHTTP1, v1alpha1.ProtocolHTTP2, v1alpha1.ProtocolGRPC, v1alpha1.ProtocolTLS, v1alpha1.ProtocolTCP),
 	}
 	if n == 0 {

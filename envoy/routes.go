@@ -78,16 +78,38 @@ func (r *renderer) elsewhere(d mesh.Destination, to mesh.Route, name string, m m
 	if _, there := r.names[both]; !there {
 		r.addCluster(both, fallbackCluster(r.names[to.To], r.names[d.Name]))
 	}
-	action := toward(r.names[both], d.Timeout)
-	action.RetryPolicy = fallbackPolicy("connect-failure,refused-stream")
-	if to.Fallback == mesh.FallbackFails {
-		action.RetryPolicy = fallbackPolicy("5xx,reset,connect-failure,refused-stream,cancelled,deadline-exceeded,internal,resource-exhausted,unavailable")
-		action.RetryPolicy.PerTryTimeout = seconds(to.After)
-		// The bound is for the first attempt alone: the second goes on behind it, and the
-		// first may still answer. Whichever answers well first is taken.
-		action.HedgePolicy = &routev3.HedgePolicy{HedgeOnPerTryTimeout: true}
+	absent := m.to(name, fallsBackAbsent(r.names[both], d.Timeout))
+	if to.Fallback == mesh.FallbackAbsent {
+		return []*routev3.Route{absent}
 	}
-	return []*routev3.Route{m.to(name, action)}
+	// The first destination may have carried out what it failed at. A gRPC method that the
+	// route names may be carried out twice, or the owner would not have named it.
+	if m.path != "" {
+		return []*routev3.Route{m.to(name, fallsBack(r.names[both], d.Timeout, to.After))}
+	}
+	var routes []*routev3.Route
+	for _, twice := range m.mayBeTwice(d.Retries.SafeMethods) {
+		routes = append(routes, twice.match.to(name+twice.name, fallsBack(r.names[both], d.Timeout, to.After)))
+	}
+	return append(routes, absent)
+}
+
+// fallsBackAbsent goes to the second cluster where the first takes no request.
+func fallsBackAbsent(cluster string, timeout time.Duration) *routev3.RouteAction {
+	action := toward(cluster, timeout)
+	action.RetryPolicy = fallbackPolicy("connect-failure,refused-stream")
+	return action
+}
+
+// fallsBack goes to the second cluster for any failure, a late answer as well.
+func fallsBack(cluster string, timeout, after time.Duration) *routev3.RouteAction {
+	action := toward(cluster, timeout)
+	action.RetryPolicy = fallbackPolicy("5xx,reset,connect-failure,refused-stream,cancelled,deadline-exceeded,internal,resource-exhausted,unavailable")
+	action.RetryPolicy.PerTryTimeout = seconds(after)
+	// The bound is for the first attempt alone: the second goes on behind it, and the
+	// first may still answer. Whichever answers well first is taken.
+	action.HedgePolicy = &routev3.HedgePolicy{HedgeOnPerTryTimeout: true}
+	return action
 }
 
 // fallbackPolicy tries the second cluster of two.
@@ -115,15 +137,8 @@ func retried(name string, m match, cluster string, d mesh.Destination) []*routev
 		routes = append(routes, m.to(name, action))
 	}
 	if d.Retries.Reset || d.Retries.Unavailable {
-		for _, method := range d.Retries.SafeMethods {
-			if safe, ok := m.only(method); ok {
-				add(name+" "+method, safe, retryPolicy(d.Retries, true))
-			}
-		}
-		if !m.grpc {
-			repeatable := m
-			repeatable.repeatable = true
-			add(name+" repeatable", repeatable, retryPolicy(d.Retries, true))
+		for _, twice := range m.mayBeTwice(d.Retries.SafeMethods) {
+			add(name+twice.name, twice.match, retryPolicy(d.Retries, true))
 		}
 	}
 	add(name, m, retryPolicy(d.Retries, false))
@@ -217,6 +232,29 @@ func methods(to mesh.Route) []match {
 		all = append(all, m)
 	}
 	return all
+}
+
+// part of a match, with what tells it apart from others in the name of a route.
+type part struct {
+	name  string
+	match match
+}
+
+// mayBeTwice are the parts of a match in which a request may be carried out twice:
+// gRPC methods that the owner says it of, and what HTTP says it of.
+func (m match) mayBeTwice(safeMethods []string) []part {
+	var parts []part
+	for _, method := range safeMethods {
+		if safe, ok := m.only(method); ok {
+			parts = append(parts, part{" " + method, safe})
+		}
+	}
+	if !m.grpc {
+		repeatable := m
+		repeatable.repeatable = true
+		parts = append(parts, part{" repeatable", repeatable})
+	}
+	return parts
 }
 
 // only is the part of a match that is this gRPC method; false where it has none.

@@ -230,6 +230,35 @@ func TestFallback(t *testing.T) {
 	}
 }
 
+// TestFallbackIsNoSecondOrder: a request that HTTP does not say may be carried out twice
+// goes back where it has not been carried out for certain, and only there.
+func TestFallbackIsNoSecondOrder(t *testing.T) {
+	closed := serve(t, say("closed"))
+	closed.Close()
+	for _, test := range []struct {
+		state  string
+		answer http.HandlerFunc // nil takes no connection
+		code   int
+		times  int32 // that the origin is asked
+	}{
+		{"down", nil, 200, 1},
+		{"failing", fail(500), 500, 0},
+		{"slow", after(300*time.Millisecond, say("cache")), 200, 0},
+	} {
+		t.Run(test.state, func(t *testing.T) {
+			origin, cache := serve(t, say("entities")), closed
+			if test.answer != nil {
+				cache = serve(t, test.answer)
+			}
+			p := start(t, rendered(t, fmt.Appendf(nil, fallbackDocument, origin.port, "Fails", "here.test", cache.port)))
+			code, body, _ := p.call(t, "POST", fmt.Sprint("here.test:", origin.port), "/", http.Header{"X-Cached": {"yes"}})
+			if code != test.code || origin.requests.Load() != test.times {
+				t.Errorf("HTTP %d %q, the origin was asked %d times; want %d, %d", code, body, origin.requests.Load(), test.code, test.times)
+			}
+		})
+	}
+}
+
 // TestFallbackOfMany: requests at the same time fall back all of them, however many.
 func TestFallbackOfMany(t *testing.T) {
 	const many = 50

@@ -8,6 +8,8 @@ const (
 	// DefaultConnectionAge of a destination's connections. Below the age to which the
 	// server's own sidecar keeps them, so that it is the client who ends them.
 	DefaultConnectionAge = 4 * time.Minute
+	// defaultConnectTimeout is the passthrough's.
+	defaultConnectTimeout = 5 * time.Second
 )
 
 // DefaultMeshService fills in what a document does not say. What stays empty has a
@@ -46,7 +48,7 @@ func defaultDestination(to *Destination, namespace string) {
 		defaultTo(&to.Service.Namespace, namespace)
 	}
 	defaultTo(&to.Protocol, ProtocolHTTP)
-	defaultDuration(&to.ConnectTimeout, 5*time.Second)
+	defaultDuration(&to.ConnectTimeout, defaultConnectTimeout)
 	if !to.Protocol.IsHTTP() {
 		return
 	}

@@ -59,15 +59,15 @@ func (d *Destination) httpOnly() []given {
 	}
 }
 
-// inboundNames begin the names of the clusters that lead to the service's ports.
-const inboundNames = "inbound-"
+// blackhole is the cluster that refused connections go to.
+const blackhole = "blackhole"
 
 func validateDestinationName(name string, path *field.Path) field.ErrorList {
 	if name == "" {
 		return field.ErrorList{field.Required(path, "a short name for statistics and routes, as cart")}
 	}
-	if strings.HasPrefix(name, inboundNames) {
-		return field.ErrorList{field.Invalid(path, name, "must not begin with "+inboundNames+": in statistics that is the service's own ports")}
+	if name == blackhole {
+		return field.ErrorList{field.Invalid(path, name, "must not be blackhole: in statistics that is what is refused")}
 	}
 	for range validation.IsDNS1123Label(name) {
 		return field.ErrorList{field.Invalid(path, name, "must be 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends")}

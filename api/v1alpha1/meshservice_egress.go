@@ -38,7 +38,7 @@ type Destination struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="must be of a-z, 0-9 and -, with a letter or digit at both ends"
-	// +kubebuilder:validation:XValidation:rule="!self.startsWith('inbound-')",message="must not begin with inbound-: in statistics that is the service's own ports"
+	// +kubebuilder:validation:XValidation:rule="self != 'blackhole'",message="must not be blackhole: in statistics that is what is refused"
 	Name string `json:"name"`
 	// Host is a DNS name, as api.example.com. With port it is what the app calls.
 	//
@@ -297,7 +297,9 @@ const (
 	// sandbox that does not exist.
 	FallbackAbsent FallbackWhen = "Absent"
 	// FallbackFails is that, or any failure: 5xx, a reset, or no response in time. The
-	// request is carried out twice then, so it is for those that may be.
+	// request may be carried out twice then, so it is for GET, HEAD, OPTIONS, PUT and DELETE, the
+	// gRPC methods that the route names, and those in retries.safeMethods. For all others
+	// it is Absent.
 	FallbackFails FallbackWhen = "Fails"
 )
 
@@ -305,7 +307,9 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.after) || (has(self.when) && self.when == 'Fails')",message="after goes with when: Fails only: what is absent is known at once"
 type Fallback struct {
-	// When is Absent (the default) or Fails.
+	// When is Absent (the default), or Fails for requests that may be carried out twice:
+	// GET, HEAD, OPTIONS, PUT and DELETE, the gRPC methods that the route names, and those in
+	// retries.safeMethods. For other requests Fails is Absent.
 	When FallbackWhen `json:"when,omitempty"`
 	// After is how long a response is waited for where when is Fails, and a connection to
 	// the destination, whatever its connectTimeout is. Default: 100ms.

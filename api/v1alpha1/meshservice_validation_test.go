@@ -74,7 +74,7 @@ func TestValidateDestination(t *testing.T) {
 		name("a.b", form),
 		name("-a", form),
 		name(strings.Repeat("a", 64), form),
-		name("inbound-8080", "not begin with inbound-: in statistics that is the service's own ports"),
+		name("blackhole", "not be blackhole: in statistics that is what is refused"),
 		{"name twice", `egress: [{name: a, host: a.example.com, port: 80}, {name: a, host: b.example.com, port: 80}]`, `spec.egress[1].name: Invalid value: "a": is the name of spec.egress[0], too`},
 		{"no address", `egress: [{name: a, port: 80}]`, "spec.egress[0].host: Required value: give host (a DNS name) or service (a Kubernetes Service)"},
 		{"two addresses", `egress: [{name: a, host: a.example.com, service: {name: a}, port: 80}]`, "spec.egress[0].service: Forbidden: host is given, too: give one of them"},

@@ -25,6 +25,7 @@ func WarnMeshService(mesh *MeshService) []string {
 	for n := range mesh.Spec.Egress {
 		w.destination(&mesh.Spec.Egress[n], spec.Child("egress").Index(n))
 	}
+	w.fallbacks(mesh.Spec.Egress, spec.Child("egress"))
 	if mesh.Spec.UndeclaredEgress == UndeclaredRefused && len(mesh.Spec.Egress) == 0 {
 		w.add(spec.Child("undeclaredEgress"), "is Refused and egress is empty: the app can call nothing that is led through the sidecar")
 	}
@@ -69,6 +70,38 @@ func (w *warnings) destination(to *Destination, path *field.Path) {
 	}
 	if to.Retries != nil {
 		w.retries(to, timeout, path.Child("retries"))
+	}
+}
+
+// fallbacks are about routes whose fallback is for any failure.
+func (w *warnings) fallbacks(egress []Destination, path *field.Path) {
+	for n := range egress {
+		for m := range egress[n].Routes {
+			if fallback := egress[n].Routes[m].Fallback; fallback != nil && fallback.When == FallbackFails {
+				at := path.Index(n).Child("routes").Index(m)
+				w.fallback(&egress[n], &egress[n].Routes[m], at)
+				w.connecting(egress, &egress[n].Routes[m], at, path)
+			}
+		}
+	}
+}
+
+func (w *warnings) fallback(of *Destination, route *Route, path *field.Path) {
+	grpc := of.Protocol == ProtocolGRPC || route.GRPC != nil
+	named := route.GRPC != nil && len(route.GRPC.Methods) > 0 || of.Retries != nil && len(of.Retries.SafeMethods) > 0
+	if grpc && !named {
+		w.add(path.Child("fallback", "when"), "Fails is for gRPC methods that are named, in grpc.methods or retries.safeMethods: for all others it is Absent, since they might be carried out twice")
+	}
+}
+
+// connecting is about the destination that a route leads to: its connections are bounded
+// for everybody.
+func (w *warnings) connecting(egress []Destination, route *Route, at, path *field.Path) {
+	n := slices.IndexFunc(egress, func(d Destination) bool { return d.Name == route.To })
+	after := route.Fallback.After.Duration
+	if given := egress[n].ConnectTimeout.Duration; given != defaultConnectTimeout && given > after {
+		w.add(path.Index(n).Child("connectTimeout"), "%s is longer than fallback.after of %s, which bounds connections to %s for everybody: it is %s",
+			shortDuration(given), at, route.To, shortDuration(after))
 	}
 }
 

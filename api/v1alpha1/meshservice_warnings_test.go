@@ -54,6 +54,13 @@ func TestWarnMeshService(t *testing.T) {
 			"spec.egress[0].retries.when: gRPC methods are not retried on Reset and Unavailable, unless safeMethods lists them",
 		}},
 		{"safe methods", destination("protocol: GRPC, timeout: 1s, retries: {when: [Reset], safeMethods: [a.B/C]}"), nil},
+		{"a fallback for methods that nobody named", "egress: [{name: a, host: a.example.com, port: 80, protocol: GRPC, routes: [{grpc: {service: a.B}, to: b, fallback: {when: Fails}}]}, {name: b, host: b.example.com, port: 80, protocol: GRPC}]", []string{
+			"spec.egress[0].routes[0].fallback.when: Fails is for gRPC methods that are named, in grpc.methods or retries.safeMethods: for all others it is Absent, since they might be carried out twice",
+		}},
+		{"a fallback for named methods", "egress: [{name: a, host: a.example.com, port: 80, protocol: GRPC, routes: [{grpc: {service: a.B, methods: [C]}, to: b, fallback: {when: Fails}}]}, {name: b, host: b.example.com, port: 80, protocol: GRPC}]", nil},
+		{"a fallback sooner than connections", "egress: [{name: a, host: a.example.com, port: 80, routes: [{headers: [{name: x, value: blue}], to: b, fallback: {when: Fails}}]}, {name: b, host: b.example.com, port: 80, connectTimeout: 2s}]", []string{
+			"spec.egress[1].connectTimeout: 2s is longer than fallback.after of spec.egress[0].routes[0], which bounds connections to b for everybody: it is 100ms",
+		}},
 		{"all is refused", "undeclaredEgress: Refused", []string{
 			"spec.undeclaredEgress: is Refused and egress is empty: the app can call nothing that is led through the sidecar",
 		}},
