@@ -113,15 +113,29 @@ func injectedBy(t *testing.T, inj *injector.Injector, pod *corev1.Pod, labels ma
 // damage changes an injected pod as other webhooks do, or a plain one as owners do.
 func (g *generator) damage(pod *corev1.Pod) {
 	inits := pod.Spec.InitContainers
-	at := slices.IndexFunc(inits, isEnvoy)
-	switch g.IntN(8) {
+	switch g.IntN(9) {
 	case 0:
 		pod.Annotations[injector.StatusAnnotation] = [...]string{"{}", "garbage", `{"version":"v","config":"c"}`}[g.IntN(3)]
 	case 1:
 		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "another", Image: "another"})
 	case 2:
-		pod.Spec.InitContainers = append(pod.Spec.InitContainers, corev1.Container{Name: "migrate", Image: "migrate"})
+		pod.Spec.InitContainers = append(inits, corev1.Container{Name: "migrate", Image: "migrate"})
+	case 3:
+		pod.Spec.InitContainers = append(inits, corev1.Container{Name: "logs", Image: "logs", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)})
+	case 4:
+		pod.Spec.InitContainers = slices.DeleteFunc(slices.Clone(inits), isPillionInit)
 	}
+	// In classic mode Envoy is beside the app's containers.
+	if len(pod.Spec.Containers) > 1 && g.IntN(5) == 0 {
+		pod.Spec.Containers = slices.DeleteFunc(slices.Clone(pod.Spec.Containers), isEnvoy)
+	}
+	g.damageNative(pod)
+}
+
+// damageNative is what only befalls a native sidecar.
+func (g *generator) damageNative(pod *corev1.Pod) {
+	inits := pod.Spec.InitContainers
+	at := slices.IndexFunc(inits, isEnvoy)
 	if at < 0 {
 		return
 	}
@@ -137,6 +151,8 @@ func (g *generator) damage(pod *corev1.Pod) {
 		pod.Spec.InitContainers = slices.Delete(slices.Clone(inits), at, at+1)
 	}
 }
+
+func isPillionInit(c corev1.Container) bool { return c.Name == injector.InitContainerName }
 
 // stripped takes from a native sidecar what makes it one, as a client that was built
 // for an older Kubernetes does, and what only a sidecar may have.
@@ -165,19 +181,25 @@ func testGuardAgrees(t *testing.T, revision string) {
 		settings["revision"] = revision
 	}
 	installed := guardOnly(t, map[string]any{"injector": settings})
-	seen := map[injector.State]int{}
+	seen := map[string]int{}
 	for i := range 2 * podsPerPhase {
 		pod := g.pod(i)
+		if g.IntN(2) == 0 { // in most others there is nothing to guard
+			pod.Namespace = g.served[revision]
+		}
 		labels := g.namespaces[pod.Namespace]
 		if g.IntN(3) > 0 {
-			if g.IntN(4) == 0 {
+			if g.IntN(2) == 0 {
 				pod.Annotations["pillion.dev/mode"] = "classic"
 			}
 			pod = injectedBy(t, installed.injector, pod, labels)
 		}
 		g.damage(pod)
 		audit := auditedBy(t, installed.injector, pod, labels)
-		seen[audit.State]++
+		seen[string(audit.State)]++
+		if audit.Status != nil {
+			seen[audit.Status.Mode+" "+string(audit.State)]++
+		}
 		found := audit.State == injector.Missed || audit.State == injector.Damaged
 		said, denied := guardSays(t, pod)
 		if (said != "") != found || denied != (found && labels[strictLabel] == "true") {
@@ -185,7 +207,7 @@ func testGuardAgrees(t *testing.T, revision string) {
 		}
 	}
 	t.Logf("states seen: %v", seen)
-	for _, state := range []injector.State{injector.Injected, injector.Damaged, injector.Missed, injector.NotInjected} {
+	for _, state := range []string{"native injected", "native damaged", "classic injected", "classic damaged", "missed", "not-injected"} {
 		if seen[state] == 0 {
 			t.Errorf("no pod was %s", state)
 		}
@@ -226,13 +248,16 @@ func TestGuardSentences(t *testing.T) {
 		missed.Namespace = namespace
 		missed.Annotations = map[string]string{}
 		damaged := injectedBy(t, installed.injector, missed, labels)
+		halved := damaged.DeepCopy()
+		halved.Spec.InitContainers = slices.DeleteFunc(halved.Spec.InitContainers, isEnvoy)
 		stripped(&damaged.Spec.InitContainers[1])
 		for _, told := range []struct {
 			pod  *corev1.Pod
 			want []string
 		}{
 			{missed, []string{"no sidecar of Pillion: no webhook answered", "kubectl -n pillion-system rollout status deployment/pillion-webhook", "kubectl -n " + namespace + " rollout restart"}},
-			{damaged, []string{"another webhook changed the sidecar", "restartPolicy Always", "kubectl get mutatingwebhookconfigurations", "kubectl -n " + namespace + " rollout restart"}},
+			{damaged, []string{"another webhook changed the sidecar", "restartPolicy Always", "pillion-init is the last init container", "kubectl get mutatingwebhookconfigurations", "kubectl -n " + namespace + " rollout restart"}},
+			{halved, []string{"another webhook changed the sidecar"}},
 		} {
 			said, denied := guardSays(t, told.pod)
 			for _, want := range told.want {

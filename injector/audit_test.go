@@ -21,6 +21,11 @@ func TestAudit(t *testing.T) {
 	ours := `],"initContainers":[{"name":"` + injector.InitContainerName + `"},{"name":"` + injector.SidecarName + `"}`
 	const init, envoy = injector.InitContainerName, injector.SidecarName
 	native := strings.Replace(status(injector.Version, i.ConfigHash()), `\"plan\":`, `\"mode\":\"native\",\"plan\":`, 1)
+	classic := strings.Replace(native, "native", "classic", 1)
+	withEnvoy := func(inits ...string) string {
+		return `,{"name":"` + envoy + `"}],"initContainers":[` + strings.Join(inits, ",")
+	}
+	const first, migrate, keeps = `{"name":"` + init + `"}`, `{"name":"migrate"}`, `{"name":"logs","restartPolicy":"Always"}`
 	inOrder := func(policy, first, second string) string {
 		one := func(name string) string {
 			if name == envoy && policy != "" {
@@ -37,14 +42,23 @@ func TestAudit(t *testing.T) {
 		want                 injector.State
 		reason               injector.Reason
 	}{
-		"current":                 {status(injector.Version, i.ConfigHash()), ours, optedIn, injector.Injected, injector.ReasonInjected},
-		"another version":         {status("v0", i.ConfigHash()), ours, optedIn, injector.Outdated, injector.ReasonInjected},
-		"other configuration":     {status(injector.Version, "other"), ours, optedIn, injector.Outdated, injector.ReasonInjected},
-		"native, as injected":     {native, inOrder("Always", init, envoy), optedIn, injector.Injected, injector.ReasonInjected},
-		"restartPolicy stripped":  {native, inOrder("", init, envoy), optedIn, injector.Damaged, injector.ReasonInjected},
-		"reordered":               {native, inOrder("Always", envoy, init), optedIn, injector.Damaged, injector.ReasonInjected},
-		"moved to the containers": {native, `,{"name":"` + envoy + `"}],"initContainers":[{"name":"` + init + `"}`, optedIn, injector.Damaged, injector.ReasonInjected},
-		"missed":                  {"", "", optedIn, injector.Missed, injector.ReasonInjected},
+		"current":                                  {status(injector.Version, i.ConfigHash()), ours, optedIn, injector.Injected, injector.ReasonInjected},
+		"another version":                          {status("v0", i.ConfigHash()), ours, optedIn, injector.Outdated, injector.ReasonInjected},
+		"other configuration":                      {status(injector.Version, "other"), ours, optedIn, injector.Outdated, injector.ReasonInjected},
+		"native, as injected":                      {native, inOrder("Always", init, envoy), optedIn, injector.Injected, injector.ReasonInjected},
+		"restartPolicy stripped":                   {native, inOrder("", init, envoy), optedIn, injector.Damaged, injector.ReasonInjected},
+		"reordered":                                {native, inOrder("Always", envoy, init), optedIn, injector.Damaged, injector.ReasonInjected},
+		"moved to the containers":                  {native, `,{"name":"` + envoy + `"}],"initContainers":[{"name":"` + init + `"}`, optedIn, injector.Damaged, injector.ReasonInjected},
+		"its proxy taken away":                     {native, `],"initContainers":[` + first, optedIn, injector.Damaged, injector.ReasonInjected},
+		"its redirect taken away":                  {native, `],"initContainers":[{"name":"` + envoy + `","restartPolicy":"Always"}`, optedIn, injector.Damaged, injector.ReasonInjected},
+		"classic, as injected":                     {classic, withEnvoy(migrate, first), optedIn, injector.Injected, injector.ReasonInjected},
+		"an init container after":                  {classic, withEnvoy(first, migrate), optedIn, injector.Damaged, injector.ReasonInjected},
+		"one that keeps running":                   {classic, withEnvoy(migrate, first, keeps), optedIn, injector.Injected, injector.ReasonInjected},
+		"the redirect for ever":                    {classic, withEnvoy(`{"name":"` + init + `","restartPolicy":"Always"}`), optedIn, injector.Damaged, injector.ReasonInjected},
+		"among the init ones":                      {classic, inOrder("", init, envoy), optedIn, injector.Damaged, injector.ReasonInjected},
+		"classic without a proxy":                  {classic, `],"initContainers":[` + first, optedIn, injector.Damaged, injector.ReasonInjected},
+		"classic without redirect":                 {classic, `,{"name":"` + envoy + `"}`, optedIn, injector.Damaged, injector.ReasonInjected},
+		"missed":                                   {"", "", optedIn, injector.Missed, injector.ReasonInjected},
 		"a status without a sidecar is no sidecar": {status(injector.Version, i.ConfigHash()), "", optedIn, injector.Missed, injector.ReasonInjected},
 		"its namespace did not opt in":             {"", "", map[string]string{}, injector.NotInjected, injector.ReasonNamespaceNotOptedIn},
 	} {
