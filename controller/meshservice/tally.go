@@ -17,8 +17,9 @@ type tally struct {
 	pods    v1alpha1.MeshServicePods
 	// unmounted of the unknown were injected without a volume for it.
 	unmounted int32
-	// rejected and silent are sentences about the first pod of each, by name.
-	rejected, silent string
+	// rejected, underway and silent are sentences about the first pod of each, by name; of
+	// those that are underway, about the first one that waits for something.
+	rejected, underway, silent string
 }
 
 // count is a function of its arguments alone. Pods are in the order of their names.
@@ -45,6 +46,8 @@ func count(version string, pods []pod, answers map[types.UID]*answer) *tally {
 			}
 		case a.status.Running != nil && a.status.Running.Version == version:
 			t.pods.Current++
+		case a.status.Reason != "" && t.underway == "":
+			t.underway = "pod " + p.name + ": " + a.status.Reason
 		}
 	}
 	return t
@@ -76,7 +79,11 @@ func (t *tally) condition() (status metav1.ConditionStatus, reason, message stri
 		}
 	}
 	add(t.pods.Rejected, "rejected what they were given, and run what they ran before: %s", t.rejected)
-	add(underway, "have yet to take it")
+	waitsFor := ""
+	if t.underway != "" {
+		waitsFor = ": " + t.underway
+	}
+	add(underway, "have yet to take it%s", waitsFor)
 	add(silent, "did not say: %s", t.silent)
 	add(t.unmounted, "were injected by an older version or configuration and cannot get it: restart them")
 	message = strings.Join(parts, "; ")
