@@ -82,6 +82,8 @@ type service struct {
 	version string
 	// state for the metrics.
 	state string
+	// foreign says that another hand has its ConfigMap.
+	foreign bool
 	// judged is the verdict on the document of this UID and generation, which takes long for a
 	// large one.
 	judged     verdict
@@ -233,7 +235,7 @@ func (k *Keeper) remember(name types.NamespacedName, status *v1alpha1.MeshServic
 		default: // it is awake
 		}
 	}
-	s.version, s.state = status.Version, stateOf(status)
+	s.version, s.state, s.foreign = status.Version, stateOf(status), isForeign(status)
 	k.services[name] = s
 	k.metrics.setServices(k.services)
 }

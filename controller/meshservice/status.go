@@ -200,3 +200,9 @@ func stateOf(status *v1alpha1.MeshServiceStatus) string {
 		return stateUnderway
 	}
 }
+
+// isForeign says whether somebody else's content is in the ConfigMap.
+func isForeign(status *v1alpha1.MeshServiceStatus) bool {
+	c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRendered)
+	return c != nil && (c.Reason == reasonNameTaken || c.Reason == reasonContested)
+}

@@ -21,7 +21,7 @@ const (
 	askedAtOnce   = 16
 	asksPerSecond = 100
 	// settledFor is after how long a pod is asked again that runs what it should. What it
-	// says then is no news, unless it was restarted or its ConfigMap changed by hand.
+	// says then is no news, unless it was restarted.
 	settledFor = 5 * time.Minute
 	// silentFor is after how long one is asked again that did not answer.
 	silentFor = 30 * time.Second
@@ -39,10 +39,11 @@ func (a *answer) settled(version string) bool {
 	return a.status != nil && a.status.State == lifecycle.MeshApplied && a.status.Running != nil && a.status.Running.Version == version
 }
 
-// due says whether a pod is asked in this look at the pods.
-func (a *answer) due(version string, now time.Time) bool {
+// due says whether a pod is asked in this look at the pods. No pod is settled while another
+// hand has the ConfigMap: it may be given something else at any time.
+func (a *answer) due(version string, foreign bool, now time.Time) bool {
 	switch age := now.Sub(a.at); {
-	case a.settled(version):
+	case a.settled(version) && !foreign:
 		return age >= settledFor
 	case a.silence != "":
 		return age >= silentFor
@@ -129,7 +130,7 @@ func (k *Keeper) questions(services map[types.NamespacedName]service, pods map[t
 			if answers[p.uid] == nil {
 				answers[p.uid] = &answer{}
 			}
-			if a := answers[p.uid]; a.due(services[name].version, now) {
+			if a := answers[p.uid]; a.due(services[name].version, services[name].foreign, now) {
 				questions = append(questions, question{p.ip, a})
 			}
 		}

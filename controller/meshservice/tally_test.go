@@ -86,19 +86,22 @@ func TestWhoIsAskedAgain(t *testing.T) {
 		return a
 	}
 	for name, test := range map[string]struct {
-		answer *answer
-		due    bool
+		answer  *answer
+		foreign bool
+		due     bool
 	}{
-		"never asked":           {&answer{}, true},
-		"settled":               {ago(time.Minute, said(lifecycle.MeshApplied, "v", "v", "")), false},
-		"settled long ago":      {ago(6*time.Minute, said(lifecycle.MeshApplied, "v", "v", "")), true},
-		"runs another":          {ago(time.Second, said(lifecycle.MeshApplied, "u", "u", "")), true},
-		"rejected":              {ago(time.Second, said(lifecycle.MeshRejected, "v", "v", "")), true},
-		"silent":                {ago(time.Second, &answer{silence: "no"}), false},
-		"silent for some time":  {ago(time.Minute, &answer{silence: "no"}), true},
-		"passes traffic throug": {ago(time.Second, said(lifecycle.MeshPassthrough, "", "", "")), true},
+		"never asked": {&answer{}, false, true},
+		"settled":     {ago(time.Minute, said(lifecycle.MeshApplied, "v", "v", "")), false, false},
+		"settled, but another hand has the ConfigMap": {ago(time.Second, said(lifecycle.MeshApplied, "v", "v", "")), true, true},
+		"silent while another hand has the ConfigMap": {ago(time.Second, &answer{silence: "no"}), true, false},
+		"settled long ago":                            {ago(6*time.Minute, said(lifecycle.MeshApplied, "v", "v", "")), false, true},
+		"runs another":                                {ago(time.Second, said(lifecycle.MeshApplied, "u", "u", "")), false, true},
+		"rejected":                                    {ago(time.Second, said(lifecycle.MeshRejected, "v", "v", "")), false, true},
+		"silent":                                      {ago(time.Second, &answer{silence: "no"}), false, false},
+		"silent for some time":                        {ago(time.Minute, &answer{silence: "no"}), false, true},
+		"passes traffic throug":                       {ago(time.Second, said(lifecycle.MeshPassthrough, "", "", "")), false, true},
 	} {
-		if got := test.answer.due("v", now); got != test.due {
+		if got := test.answer.due("v", test.foreign, now); got != test.due {
 			t.Errorf("%s: due %t, want %t", name, got, test.due)
 		}
 	}

@@ -73,6 +73,35 @@ func TestStatusOfPods(t *testing.T) {
 	})
 }
 
+// TestRejectionOfForeignContent: while another hand has the ConfigMap, pods that ran what they
+// should are asked on, so what they refuse of it is seen at once.
+func TestRejectionOfForeignContent(t *testing.T) {
+	s := newSystem(t)
+	stop := s.start(t)
+	s.mustApply(t, "cart", refused)
+	v := s.rendered(t, "cart").Version
+	a := &sidecar{}
+	a.say(running(v, lifecycle.MeshApplied, ""))
+	s.addPod(t, "cart", "a", "10.9.2.1", a, volume)
+	s.condition(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionTrue, "AllPods")
+	// Made somebody else's while no controller ran.
+	stop()
+	theirs := s.configMap(t, "cart")
+	theirs.Labels, theirs.OwnerReferences = nil, nil
+	if err := s.client.Update(t.Context(), theirs); err != nil {
+		t.Fatal(err)
+	}
+	before := a.asked()
+	s.start(t)
+	s.condition(t, "cart", v1alpha1.ConditionRendered, metav1.ConditionFalse, "NameTaken")
+	// The pod is given it after it was asked.
+	eventually(t, "the pod was asked", func() bool { return a.asked() > before })
+	rejected := running(v, lifecycle.MeshRejected, "it was changed on the way")
+	rejected.Wanted = nil
+	a.say(rejected)
+	s.condition(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionFalse, "Rejected")
+}
+
 // TestPodsThatDoNotSay: pods that cannot be asked are counted, and nobody waits for them.
 func TestPodsThatDoNotSay(t *testing.T) {
 	s := newSystem(t)

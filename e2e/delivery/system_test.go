@@ -237,6 +237,14 @@ func (p *pods) dial(ctx context.Context, network, address string) (net.Conn, err
 type sidecar struct {
 	mu     sync.Mutex
 	status lifecycle.MeshStatus
+	times  int
+}
+
+// asked is how often it was.
+func (s *sidecar) asked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.times
 }
 
 func (s *sidecar) say(status lifecycle.MeshStatus) {
@@ -249,6 +257,7 @@ func (s *sidecar) say(status lifecycle.MeshStatus) {
 func (s *sidecar) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.times++
 	_ = json.NewEncoder(w).Encode(s.status) //nolint:errchkjson // a caller that has gone sees no error either
 }
 

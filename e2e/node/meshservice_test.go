@@ -78,8 +78,8 @@ func TestMeshServiceOnTheNode(t *testing.T) {
 
 // TestRejectionIsSeenOnTheNode: what Envoy refuses is seen in `kubectl get`, with Envoy's own
 // words, and the pod serves on. Nothing that is rendered is refused; so it is written into the
-// ConfigMap while no controller runs. One that starts again puts the ConfigMap right at once,
-// but kubelet has just carried the wrong one, and takes a minute to look again.
+// ConfigMap while no controller runs, and the ConfigMap made somebody else's, so that the
+// controller leaves it as it is until it is deleted.
 func TestRejectionIsSeenOnTheNode(t *testing.T) {
 	ns := newNamespace(t, "meshrejected", optedIn)
 	startMeshed(t, ns)
@@ -105,6 +105,8 @@ func TestRejectionIsSeenOnTheNode(t *testing.T) {
 		printed := kubectl(t, "-n", ns, "get", "meshservice", "meshed", "-o", "wide")
 		return strings.Contains(printed, "pod meshed rejected version "+version+":") && strings.Contains(printed, envoysWords)
 	})
+	kubectl(t, "-n", ns, "delete", "configmap", "pillion-mesh-meshed")
+	apply(t, ns, refuseUndeclared)
 	eventually(t, "the pod runs what the MeshService says", allRunIt(t, ns))
 	if status = statusOf(t, ns, "meshed"); status.State != lifecycle.MeshApplied || status.Running == nil || status.Running.Version != field(t, ns, "meshservice/meshed", ".status.version") {
 		t.Errorf("the pod says %+v", status)
@@ -134,7 +136,7 @@ func stopController(t *testing.T) (start func()) {
 const envoysWords = "LocalRateLimitValidationError.StatPrefix: value length must be at least 1 characters"
 
 // storeRefused puts a generation into the ConfigMap that comes after the pod's, is whole, and
-// is refused by Envoy. It returns its version.
+// is refused by Envoy, and makes it nobody's. It returns its version.
 func storeRefused(t *testing.T, ns string) (version string) {
 	t.Helper()
 	var stored corev1.ConfigMap
@@ -154,6 +156,7 @@ func storeRefused(t *testing.T, ns string) (version string) {
 		t.Fatal(err)
 	}
 	stored.Data[bootstrap.GenerationFile] = string(sealed)
+	stored.Labels, stored.OwnerReferences = nil, nil
 	replacement, err := json.Marshal(&stored)
 	if err != nil {
 		t.Fatal(err)
