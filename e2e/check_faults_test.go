@@ -7,9 +7,11 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"math/big"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -97,8 +99,57 @@ func installationFaults() []fault {
 		{"nobody is told of new pods", deleted("MutatingWebhookConfiguration"), []string{"webhook-configured", "call-injects"}, []string{"no MutatingWebhookConfiguration sends new pods"}},
 		{"the configuration cannot be read", brokenConfiguration, []string{"configuration-valid"}, []string{"nonsense"}},
 		{"a release left its configuration", leftover, []string{"leftover-configuration"}, []string{"calls Service gone/gone-webhook"}},
+		{"another webhook rebuilds sidecars", rebuildingWebhook, []string{"call-injects"}, []string{
+			"came back with a sidecar that cannot work", `has the restartPolicy "" and not Always`,
+			"comes without a sidecar that works", "ValidatingAdmissionPolicy 'pillion'",
+		}},
+		{"another webhook takes our containers away", removingWebhook(false), []string{"call-injects"}, []string{"the webhook refuses one that asks for nothing special", "PIL032"}},
+		{"another webhook takes all of it away", removingWebhook(true), []string{"call-injects"}, []string{
+			"came back without a sidecar", "comes without a sidecar that works", "ValidatingAdmissionPolicy 'pillion'",
+		}},
 		{"a namespace is for no release", lostNamespace, []string{"namespace-without-effect"}, []string{"no release has this revision"}},
 	}
+}
+
+// rebuildingWebhook makes an ordinary init container of each sidecar, as a client that
+// was built for an older Kubernetes does.
+func rebuildingWebhook(t *testing.T, _ client.Client, _ *installation) func() {
+	t.Helper()
+	return registerOther(t, "z-rebuilding", map[string]string{optInLabel: "true"}, func(pod *corev1.Pod) []byte {
+		at := slices.IndexFunc(pod.Spec.InitContainers, isEnvoy)
+		if at < 0 || pod.Spec.InitContainers[at].RestartPolicy == nil {
+			return nil
+		}
+		stripped(&pod.Spec.InitContainers[at])
+		return replaced("/spec/initContainers", pod.Spec.InitContainers)
+	})
+}
+
+// removingWebhook takes away the init containers that injection added, and their volumes
+// where it takes all, and leaves the pod's annotation.
+func removingWebhook(all bool) func(*testing.T, client.Client, *installation) func() {
+	return func(t *testing.T, _ client.Client, _ *installation) func() {
+		t.Helper()
+		return registerOther(t, "z-removing", map[string]string{optInLabel: "true"}, func(pod *corev1.Pod) []byte {
+			if !slices.ContainsFunc(pod.Spec.InitContainers, isEnvoy) {
+				return nil
+			}
+			if !all {
+				return replaced("/spec/initContainers", []corev1.Container{})
+			}
+			pod.Spec.InitContainers, pod.Spec.Volumes = nil, nil
+			return replaced("/spec", pod.Spec)
+		})
+	}
+}
+
+// replaced is a JSON patch.
+func replaced(path string, value any) []byte {
+	patch, err := json.Marshal([]any{map[string]any{"op": "replace", "path": path, "value": value}})
+	if err != nil {
+		panic(err)
+	}
+	return patch
 }
 
 func stopWebhook(t *testing.T, c client.Client, i *installation) func() {

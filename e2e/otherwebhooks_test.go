@@ -37,8 +37,18 @@ const quietPatch = `[
 	{"op":"add","path":"/spec/initContainers/0","value":{"name":"other-init","image":"other"}},
 	{"op":"add","path":"/metadata/annotations/other.example.com~1done","value":"yes"}]`
 
-// other answers as a webhook that patches each pod once.
-type other struct{ patch string }
+// other answers as a webhook with the JSON patch that it has for a pod, empty for none.
+type other func(*corev1.Pod) []byte
+
+// once has the same patch for each pod, one time.
+func once(patch string) other {
+	return func(pod *corev1.Pod) []byte {
+		if pod.Annotations[otherDone] != "" {
+			return nil
+		}
+		return []byte(patch)
+	}
+}
 
 // ServeHTTP implements http.Handler.
 func (o other) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -49,8 +59,8 @@ func (o other) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	review.Response = &admissionreviewv1.AdmissionResponse{UID: review.Request.UID, Allowed: true}
-	if pod.Annotations[otherDone] == "" {
-		review.Response.Patch, review.Response.PatchType = []byte(o.patch), new(admissionreviewv1.PatchTypeJSONPatch)
+	if patch := o(&pod); len(patch) > 0 {
+		review.Response.Patch, review.Response.PatchType = patch, new(admissionreviewv1.PatchTypeJSONPatch)
 	}
 	review.Request = nil
 	w.Header().Set("Content-Type", "application/json")
@@ -63,8 +73,14 @@ func (o other) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // of that name. kube-apiserver calls webhook configurations in the order of their names.
 func installOther(t *testing.T, name, patch string) {
 	t.Helper()
-	server := httptest.NewTLSServer(other{patch})
-	t.Cleanup(server.Close)
+	t.Cleanup(registerOther(t, name, map[string]string{"other": name}, once(patch)))
+}
+
+// registerOther starts and registers a webhook for namespaces with these labels, and
+// returns what takes it away.
+func registerOther(t *testing.T, name string, namespaces map[string]string, answers other) (undo func()) {
+	t.Helper()
+	server := httptest.NewTLSServer(answers)
 	c := apiServer(t)
 	configuration := &admissionv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -74,7 +90,7 @@ func installOther(t *testing.T, name, patch string) {
 			ClientConfig: admissionv1.WebhookClientConfig{
 				URL: &server.URL, CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
 			},
-			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"other": name}},
+			NamespaceSelector: &metav1.LabelSelector{MatchLabels: namespaces},
 			Rules: []admissionv1.RuleWithOperations{{
 				Operations: []admissionv1.OperationType{admissionv1.Create},
 				Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
@@ -84,12 +100,13 @@ func installOther(t *testing.T, name, patch string) {
 	if err := c.Create(t.Context(), configuration); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		// The test's own context is over.
+	return func() {
+		defer server.Close()
+		// At the end of a test its own context is over.
 		if err := c.Delete(context.WithoutCancel(t.Context()), configuration); err != nil {
 			t.Error(err)
 		}
-	})
+	}
 }
 
 // TestOtherWebhooks: "other webhooks before/after (adds containers, init): reinvocation

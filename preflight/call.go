@@ -67,11 +67,12 @@ func callFailed(phase Phase) func(*Facts, *Installed) []Finding {
 		for n := range r.Trials {
 			t := &r.Trials[n]
 			failed := failedPhase(t)
+			outcome, _ := r.Outcome(t)
 			switch {
 			case failed == phase:
 				report.problem("kube-apiserver could not have a pod injected in namespace %s: %v", t.Namespace, t.Err)
 				return report.findings
-			case t.Injected(), failed != "" && order(failed) > order(phase):
+			case outcome == Works, outcome == Broken, outcome == Denied, failed != "" && order(failed) > order(phase):
 				beyond = true
 			case failed != "":
 				before = failed
@@ -108,14 +109,23 @@ func injects(_ *Facts, r *Installed) []Finding {
 	report := report{subject: r.String()}
 	for n := range r.Trials {
 		t := &r.Trials[n]
-		switch {
-		case t.Injected():
-		case t.Err == nil:
-			report.problem("a pod that opted in came back without a sidecar in namespace %s, and without an error", t.Namespace)
+		switch outcome, message := r.Outcome(t); outcome {
+		case Works:
+		case Broken:
+			report.problem("a pod that opted in came back with a sidecar that cannot work in namespace %s: %s", t.Namespace, message)
+			report.hint("find the other webhook among `kubectl get mutatingwebhookconfigurations`, and keep it from the pods with the label %s", optInLabel(r))
+		case Guarded:
+			report.problem("no pod that opted in can be created in namespace %s, since it comes without a sidecar that works: %v", t.Namespace, t.Err)
+			report.hint("the guard only says what it saw: the findings about release and webhook, or another one among `kubectl get mutatingwebhookconfigurations`, are the likely reasons")
+		case Denied:
+			report.problem("no pod that opted in can be created in namespace %s, since the webhook refuses one that asks for nothing special: %v", t.Namespace, t.Err)
+			report.hint("where it is about what Pillion adds, another webhook took only a part of that away: find it among `kubectl get mutatingwebhookconfigurations`, and keep it from the pods with the label %s", optInLabel(r))
+		case Bare:
+			report.problem("a pod that opted in came back without a sidecar in namespace %s, and without an error: %s", t.Namespace, message)
 			report.hint("failurePolicy Ignore hides why: the findings about release, webhook and certificate are the likely reasons; kube-apiserver says it in its own words in a namespace with the labels %s and pillion.dev/strict=true", optInLabel(r))
-		case failedPhase(t) != "":
+		case Uncalled:
 			report.problem("no pod that opted in can be created in namespace %s, since the call fails in the phase %s", t.Namespace, failedPhase(t))
-		default:
+		case Refused:
 			report.add(Unknown, "namespace %s refused the pod that was tried, for a reason of its own: %v", t.Namespace, t.Err)
 		}
 	}

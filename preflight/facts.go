@@ -71,24 +71,6 @@ func (r *Installed) Revision() string {
 	return r.Config.Revision
 }
 
-// Trial is what became of a pod that opted in and was created as a dry run.
-type Trial struct {
-	Namespace string
-	// Strict says that a failure of the webhook refuses the pod, and so is told.
-	Strict bool
-	// Pod as it came back; nil where Err says why it was refused.
-	Pod *corev1.Pod
-	Err error
-}
-
-// Injected says whether the pod came back with a sidecar, or was refused for it.
-func (t *Trial) Injected() bool {
-	if t.Pod == nil {
-		return namesOurs(t.Err)
-	}
-	return t.Pod.Annotations[injector.StatusAnnotation] != ""
-}
-
 // Namespace is one that was asked for.
 type Namespace struct {
 	Object      corev1.Namespace

@@ -33,7 +33,9 @@ func (c *connection) releases(ctx context.Context) (seen preflight.Seen[[]prefli
 		m := &found.Items[n]
 		r := preflight.Installed{Namespace: m.Namespace, Name: m.Name}
 		if r.Config, r.ConfigErr = v1alpha1.Decode([]byte(m.Data["config.yaml"])); r.ConfigErr == nil {
-			r.Injector, r.ConfigErr = injector.New(r.Config)
+			if r.Injector, r.ConfigErr = injector.New(r.Config); r.ConfigErr != nil {
+				r.Config = nil // nobody can serve it
+			}
 		}
 		seen.Value = append(seen.Value, r)
 	}
@@ -125,25 +127,32 @@ func (c *connection) certificate(ctx context.Context, r *preflight.Installed) {
 // trials creates pods that opted in, as dry runs: in one namespace of each kind that
 // takes them, since the entry of strict namespaces is another one.
 func (c *connection) trials(ctx context.Context, f *preflight.Facts, r *preflight.Installed) []preflight.Trial {
-	const tries = 3
 	var trials []preflight.Trial
 	for _, strict := range []bool{false, true} {
-		tried := 0
-		for n := range f.Namespaces.Value {
-			ns := &f.Namespaces.Value[n]
-			if tried == tries || !r.Claims(ns) || ns.DeletionTimestamp != nil || (ns.Labels["pillion.dev/strict"] == "true") != strict {
-				continue
-			}
-			t := c.trial(ctx, r, ns)
-			tried++
-			if !t.Injected() && t.Err != nil && preflight.PhaseOf(t.Err.Error()) == "" && tried < tries {
-				continue // refused for a reason of the namespace's own; another may take it
-			}
-			trials = append(trials, t)
-			break
+		if t := c.firstTaken(ctx, f, r, strict); t != nil {
+			trials = append(trials, *t)
 		}
 	}
 	return trials
+}
+
+// firstTaken is the first trial that no namespace refused for a reason of its own, else
+// the last one; nil where no namespace has opted in.
+func (c *connection) firstTaken(ctx context.Context, f *preflight.Facts, r *preflight.Installed, strict bool) (last *preflight.Trial) {
+	tries := 3
+	for n := range f.Namespaces.Value {
+		ns := &f.Namespaces.Value[n]
+		if !r.Claims(ns) || ns.DeletionTimestamp != nil || (ns.Labels["pillion.dev/strict"] == "true") != strict {
+			continue
+		}
+		t := c.trial(ctx, r, ns)
+		last = &t
+		outcome, _ := r.Outcome(last)
+		if tries--; outcome != preflight.Refused || tries == 0 {
+			break
+		}
+	}
+	return last
 }
 
 // trial creates a pod that asks for as little as possible, and that no level of Pod
