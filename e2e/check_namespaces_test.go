@@ -311,33 +311,3 @@ func TestCheckClash(t *testing.T) {
 		t.Errorf("the clash is told as %v", found)
 	}
 }
-
-// TestCheckWithoutRights: what may not be seen is said to be unknown, and nothing of it
-// is taken to be well.
-func TestCheckWithoutRights(t *testing.T) {
-	installed := install(t, nil)
-	c := apiServer(t)
-	installed.complete(t, c)
-	kubeconfig := t.TempDir() + "/kubeconfig"
-	// The webhook has no rights at all.
-	if err := installed.release.WriteKubeconfigOf(t.Context(), "webhook", world.plane.Config, kubeconfig); err != nil {
-		t.Fatal(err)
-	}
-	run := ctlAs(t, kubeconfig, "check", "-o", "json")
-	var list []checked
-	run.into(t, &list)
-	for _, c := range list {
-		if c.Result != string(preflight.Unknown) && c.ID != "release-found" {
-			t.Errorf("%s is %q to somebody who may see nothing", c.ID, c.Result)
-		}
-	}
-	if run := ctl(t, "check", "--no-dry-run", "-o", "json"); !strings.Contains(run.stdout, "dry runs were not wanted") || run.status != 0 {
-		t.Errorf("without dry runs it ended with %d: %s", run.status, run.stdout)
-	}
-	if run := ctlAs(t, "/no/such/file", "check"); run.status != 2 {
-		t.Errorf("without a cluster it ended with %d: %s", run.status, run.stderr)
-	}
-	if run := ctl(t, "check", "-n", "no-such-namespace"); run.status != 2 || !strings.Contains(run.stderr, "no-such-namespace") {
-		t.Errorf("without the namespace it ended with %d: %s", run.status, run.stderr)
-	}
-}

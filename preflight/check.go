@@ -1,6 +1,9 @@
 package preflight
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Level says how much a finding weighs.
 type Level string
@@ -122,6 +125,26 @@ func Problems(results []Result) (count int) {
 		}
 	}
 	return count
+}
+
+// Unseen says what could not be read of that without which the checks say nothing of
+// the installation as a whole; nil where all of it was.
+func (f *Facts) Unseen() error {
+	var unseen []error
+	for _, part := range []struct {
+		what string
+		err  error
+	}{
+		{"the webhook's ConfigMap, in all namespaces", f.Releases.Err},
+		{"the MutatingWebhookConfigurations", f.Mutating.Err},
+		{"the ValidatingWebhookConfigurations", f.Validating.Err},
+		{"the Namespaces", f.Namespaces.Err},
+	} {
+		if part.err != nil {
+			unseen = append(unseen, fmt.Errorf("%s: %w", part.what, part.err))
+		}
+	}
+	return errors.Join(unseen...)
 }
 
 // report collects findings about one subject.

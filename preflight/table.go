@@ -147,7 +147,7 @@ func callChecks() []Check {
 		{
 			ID: callInjects, Category: Call, release: injects,
 			Holds:   "a pod that opts in gets its sidecar",
-			Meaning: "kube-apiserver was asked to create a pod, as a dry run that stores nothing, and it came back without one.",
+			Meaning: "kube-apiserver was asked to create a pod, as a dry run that stores nothing, and it came back without one or with one that cannot work, or was refused for that.",
 			Hint:    "The findings above are the reasons.",
 		},
 	}

@@ -164,6 +164,9 @@ func selectors(f *Facts, r *Installed) []Finding {
 	if len(entries) == 0 {
 		return report.findings // which is a finding of its own
 	}
+	if f.Namespaces.Err != nil {
+		report.add(Unknown, "the selectors were tried on examples alone, since the Namespaces could not be read")
+	}
 	examples := r.examples()
 	for n := range f.Namespaces.Value {
 		if ns := &f.Namespaces.Value[n]; r.Claims(ns) {

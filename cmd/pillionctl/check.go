@@ -32,7 +32,8 @@ func (p *program) checkCommand(invocation string) *cobra.Command {
 			"fails. With -n also what would go wrong in a namespace, be it before or after it opts in.\n\n" +
 			"It changes nothing: it reads with your own rights, and asks for pods to be created as dry runs,\n" +
 			"of which nothing is stored. What your rights do not let it see it says; it is never taken to be well.\n\n" +
-			"Only findings of the level problem count for the exit status.\n\n" + exitHelp,
+			"Of the findings only problems count for the exit status. Where there is none, and the releases, the\n" +
+			"webhook configurations or the namespaces could not be read, it ends with 2.\n\n" + exitHelp,
 		Example: examples(invocation,
 			"check", "the installation",
 			"check -n shop", "and a namespace, before it opts in",
@@ -43,7 +44,7 @@ func (p *program) checkCommand(invocation string) *cobra.Command {
 	cmd.Flags().Lookup("namespace").Usage = "also check the `namespace` (default: the installation alone)"
 	cmd.Flags().BoolVarP(&o.all, "all-namespaces", "A", false, "also check all namespaces that opted in")
 	cmd.Flags().BoolVar(&o.noDryRun, "no-dry-run", false, "do not ask for pods to be created as dry runs; what only they show is then not known")
-	cmd.Flags().DurationVar(&o.wait, "wait", 0, "check again until there is no problem, for as long as this `duration`, as 2m")
+	cmd.Flags().DurationVar(&o.wait, "wait", 0, "check again until there is no problem and nothing is hidden, for as long as this `duration`, as 2m")
 	cmd.MarkFlagsMutuallyExclusive("namespace", "all-namespaces")
 	output := addOutput(cmd, "`format`: table or json", "table", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -60,7 +61,7 @@ func (p *program) check(ctx context.Context, o *checkOptions, format string) err
 	if err != nil {
 		return err
 	}
-	results, err := c.checkUntilWell(ctx, o, p.now)
+	facts, results, err := c.checkUntilWell(ctx, o, p.now)
 	if err != nil {
 		return err
 	}
@@ -70,18 +71,23 @@ func (p *program) check(ctx context.Context, o *checkOptions, format string) err
 		err = p.printResults(results)
 	}
 	if problems := preflight.Problems(results); err == nil && problems > 0 {
-		err = findings{fmt.Errorf("%d problems were found", problems)}
+		return findings{fmt.Errorf("%d problems were found", problems)}
+	}
+	if unseen := facts.Unseen(); err == nil && unseen != nil {
+		return fmt.Errorf("nothing is known of the installation without what could not be read (it takes the right to list it):\n%w", unseen)
 	}
 	return err
 }
 
-// checkUntilWell checks once, or until there is no problem or the wait is over.
-func (c *connection) checkUntilWell(ctx context.Context, o *checkOptions, started time.Time) (results []preflight.Result, err error) {
+// checkUntilWell checks once, or until all was seen and there is no problem, or the wait
+// is over.
+func (c *connection) checkUntilWell(ctx context.Context, o *checkOptions, started time.Time) (facts *preflight.Facts, results []preflight.Result, err error) {
 	const pause = 2 * time.Second
 	begun := time.Now()
 	once := func(ctx context.Context) (bool, error) {
 		// The time of the program, which a test may set, and what has passed since.
-		facts, failed := c.facts(ctx, started.Add(time.Since(begun)), !o.noDryRun)
+		var failed error
+		facts, failed = c.facts(ctx, started.Add(time.Since(begun)), !o.noDryRun)
 		if failed == nil && (o.all || o.namespace != "") {
 			failed = c.askAbout(ctx, facts, o.namespace, !o.noDryRun)
 		}
@@ -89,13 +95,13 @@ func (c *connection) checkUntilWell(ctx context.Context, o *checkOptions, starte
 			return false, nil //nolint:nilerr // an API server that does not answer yet is one to wait for
 		}
 		results = preflight.Run(facts)
-		return preflight.Problems(results) == 0, nil
+		return preflight.Problems(results) == 0 && facts.Unseen() == nil, nil
 	}
 	if well, _ := once(ctx); !well && o.wait > 0 {
 		// That it took too long is seen in the results.
 		_ = wait.PollUntilContextTimeout(ctx, pause, o.wait, false, once)
 	}
-	return results, err
+	return facts, results, err
 }
 
 // resultView is a check in JSON.
@@ -179,7 +185,8 @@ func checksPage() string {
 	page.WriteString(generated + "# Checks\n\n" +
 		"What `pillionctl check` looks at. An id never gets another meaning. A finding is a `problem`, which has to\n" +
 		"be corrected; a `notice`, which somebody should know about; or `unknown`, which could not be looked at.\n" +
-		"Only problems make the command end with 1.\n")
+		"Only problems make the command end with 1. Without any it ends with 2 where the webhooks' ConfigMaps, the webhook configurations or the\n" +
+		"namespaces could not be read, and with 0 otherwise.\n")
 	category := preflight.Category("")
 	for _, c := range preflight.Checks() {
 		if c.Category != category {
