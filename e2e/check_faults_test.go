@@ -87,7 +87,7 @@ func installationFaults() []fault {
 		{"no replica is available", unavailable, []string{"webhook-available", "controller-available"}, []string{"has none of 3 replicas available"}},
 		{"the selectors are narrowed", alterWebhooks(func(w *admissionv1.MutatingWebhook) {
 			w.NamespaceSelector.MatchLabels = map[string]string{"team": "a"}
-		}), []string{"webhook-selectors", "call-injects"}, []string{"no entry takes the pods of namespace checked-strict"}},
+		}), []string{"webhook-selectors", "call-injects"}, []string{"no entry takes the pods of namespace a-checked-strict"}},
 		{"the selectors are widened", alterWebhooks(func(w *admissionv1.MutatingWebhook) {
 			w.NamespaceSelector = &metav1.LabelSelector{}
 		}), []string{"webhook-selectors"}, []string{"takes the pods of kube-system", "all take the pods of"}},

@@ -132,8 +132,9 @@ func deleteObject(t *testing.T, c client.Client, o client.Object) {
 func TestCheck(t *testing.T) {
 	installed := install(t, nil)
 	c := apiServer(t)
-	labelNamespace(t, c, "checked", map[string]string{optInLabel: "true"})
-	labelNamespace(t, c, "checked-strict", map[string]string{optInLabel: "true", strictLabel: "true"})
+	// In the order of names they are tried before those that other tests left.
+	labelNamespace(t, c, "a-checked", map[string]string{optInLabel: "true"})
+	labelNamespace(t, c, "a-checked-strict", map[string]string{optInLabel: "true", strictLabel: "true"})
 	installed.complete(t, c)
 
 	all := eventuallyFinds(t, nil)

@@ -136,8 +136,9 @@ func (c *connection) trials(ctx context.Context, f *preflight.Facts, r *prefligh
 	return trials
 }
 
-// firstTaken is the first trial that no namespace refused for a reason of its own, else
-// the last one; nil where no namespace has opted in.
+// firstTaken is the first trial that shows what the webhook makes of pods, which one that
+// a namespace refused, as by its Pod Security level, does not; else the last one. It is
+// nil where no namespace has opted in.
 func (c *connection) firstTaken(ctx context.Context, f *preflight.Facts, r *preflight.Installed, strict bool) (last *preflight.Trial) {
 	tries := 3
 	for n := range f.Namespaces.Value {
@@ -148,7 +149,8 @@ func (c *connection) firstTaken(ctx context.Context, f *preflight.Facts, r *pref
 		t := c.trial(ctx, r, ns)
 		last = &t
 		outcome, _ := r.Outcome(last)
-		if tries--; outcome != preflight.Refused || tries == 0 {
+		refused := outcome == preflight.Refused || outcome == preflight.Works && t.Pod == nil
+		if tries--; !refused || tries == 0 {
 			break
 		}
 	}
