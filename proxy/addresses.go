@@ -1,35 +1,45 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pillion-mesh/pillion/bootstrap"
 )
 
-// settleFor is how long a destination that is new may have no address. Then it is taken
-// as it is: it may not exist, as a sandbox does not that requests fall back from.
+// settleFor is how long a destination that is new may have no address although DNS has
+// answered. Then it is taken as it is: it may not exist, as a sandbox does not that requests
+// fall back from.
 const settleFor = 5 * time.Second
 
 // awaitAddresses waits until clusters are in service. One that comes in the place of
 // another has addresses then, if that one has: so nobody is led from a destination that
-// works to one whose name DNS has not answered for.
-func (m *applier) awaitAddresses(ctx context.Context, added []bootstrap.Cluster) error {
+// works to one whose name DNS has not answered for. Nor is anybody led to one that is new
+// and for which DNS fails, since it may have worked without a declaration. asked is how often
+// DNS had answered before they were added.
+func (m *applier) awaitAddresses(ctx context.Context, added []bootstrap.Cluster, asked map[string]int) error {
 	if len(added) == 0 {
 		return nil
 	}
+	patience := settleFor
+	if m.config.Generation == nil {
+		// Everything that a MeshService says is still missing: that is worse.
+		patience = 0
+	}
 	var inService time.Time
 	for began, wait := time.Now(), 4*firstPause; ; wait = min(2*wait, longestPause) {
-		found, err := m.lacking(ctx, added)
+		found, err := m.lacking(ctx, added, asked)
 		if !found.warming && inService.IsZero() {
 			inService = time.Now()
 		}
 		switch {
 		case err != nil:
 			found.why = err.Error()
-		case found.why == "", !found.replaces && !found.warming && time.Since(inService) > settleFor:
+		case found.why == "", found.absent && time.Since(inService) >= patience:
 			return nil
 		}
 		if m.folder.changed() {
@@ -44,37 +54,63 @@ func (m *applier) awaitAddresses(ctx context.Context, added []bootstrap.Cluster)
 	}
 }
 
-// lack is what clusters lack: the first that does.
+// lack is what clusters lack: the worst of it.
 type lack struct {
 	// warming has not been put into service; else it has no address.
 	warming bool
-	// replaces one that has addresses.
-	replaces bool
+	// absent is one that nothing is waited for: DNS says that there is no address, and there
+	// was none before.
+	absent bool
 	// why is empty where nothing is lacking.
 	why string
 }
 
-// lacking says what new clusters lack. What comes in the place of one that works is said
-// before what does not.
-func (m *applier) lacking(ctx context.Context, added []bootstrap.Cluster) (found lack, err error) {
+// lacking says what new clusters lack.
+func (m *applier) lacking(ctx context.Context, added []bootstrap.Cluster, asked map[string]int) (lack, error) {
+	// Before their use, so that an answer with addresses is never taken for one without.
+	answers, err := m.admin.dnsAnswers(ctx)
+	if err != nil {
+		return lack{warming: true}, err
+	}
 	// Envoy lists those that are in service.
 	use, err := m.admin.clusterUse(ctx, slices.Concat(added, m.clusters))
 	if err != nil {
 		return lack{warming: true}, err
 	}
+	var replaced, failed, absent string
 	for _, of := range added {
+		plain := of.Plain()
 		is, inService := use[of.Name]
 		switch {
 		case !inService:
-			return lack{warming: true, why: fmt.Sprintf("DNS has not answered for the destination %s yet", of.Plain())}, nil
+			return lack{warming: true, why: fmt.Sprintf("DNS has not answered for the destination %s yet", plain)}, nil
 		case !of.HasAddresses() || is.hosts > 0:
-		case m.works(of.Plain(), use):
-			return lack{replaces: true, why: fmt.Sprintf("DNS has no address for the destination %s as it is wanted now, and has one as it was before", of.Plain())}, nil
+		case m.works(plain, use):
+			replaced = fmt.Sprintf("DNS has no address for the destination %s as it is wanted now, and has one as it was before", plain)
+		case answers[plain] == asked[plain]:
+			// Envoy puts a cluster into service after a lookup that failed, too.
+			failed = fmt.Sprintf("DNS fails for the destination %s: nobody knows whether it has an address", plain)
 		default:
-			found.why = fmt.Sprintf("DNS has no address for the destination %s", of.Plain())
+			absent = fmt.Sprintf("DNS has no address for the destination %s", plain)
 		}
 	}
-	return found, nil
+	why := cmp.Or(replaced, failed, absent)
+	return lack{absent: why != "" && why == absent, why: why}, nil
+}
+
+// dnsAnswers is how often DNS has answered for each destination, be it that there is no
+// such name.
+func (a *admin) dnsAnswers(ctx context.Context) (map[string]int, error) {
+	const prefix, suffix = "cluster.", ".update_success"
+	values, err := a.stats(ctx, `^cluster\..*\.update_success$`)
+	if err != nil {
+		return nil, err
+	}
+	answers := map[string]int{}
+	for name, n := range values {
+		answers[strings.TrimSuffix(strings.TrimPrefix(name, prefix), suffix)] = n
+	}
+	return answers, nil
 }
 
 // works says whether a destination in force has addresses.
@@ -83,10 +119,11 @@ func (m *applier) works(plain string, use map[string]clusterUse) bool {
 }
 
 // awaitFirstAddresses keeps a pod from being ready while the clusters that Envoy was
-// started with have no addresses, for some time.
+// started with have no addresses that they may have, for some time.
 func (m *applier) awaitFirstAddresses(ctx context.Context) {
 	for over := time.Now().Add(longestSettling); time.Now().Before(over); {
-		if found, err := m.lacking(ctx, m.clusters); err == nil && found.why == "" || !pause(ctx, longestPause) {
+		found, err := m.lacking(ctx, m.clusters, nil)
+		if err == nil && (found.why == "" || found.absent) || !pause(ctx, longestPause) {
 			return
 		}
 	}

@@ -30,14 +30,15 @@ func (m *applier) apply(ctx context.Context, wanted *bootstrap.Generation) error
 	next := m.config
 	next.Generation = wanted
 	m.remember(next.Version())
-	if err := m.addClusters(ctx, next); err != nil {
+	asked, err := m.addClusters(ctx, next)
+	if err != nil {
 		return err
 	}
 	// From here on they are among the retired, which nothing leads to.
-	if err := m.awaitAddresses(ctx, missingIn(m.clusters, clustersOf(next))); err != nil {
+	if err = m.awaitAddresses(ctx, missingIn(m.clusters, clustersOf(next)), asked); err != nil {
 		return err
 	}
-	if err := m.switchOver(ctx, next); err != nil {
+	if err = m.switchOver(ctx, next); err != nil {
 		return err
 	}
 	have, old := m.present(), missingIn(clustersOf(next), m.clusters)
@@ -75,23 +76,37 @@ func missingIn(other, list []bootstrap.Cluster) []bootstrap.Cluster {
 	return slices.DeleteFunc(slices.Clone(list), func(c bootstrap.Cluster) bool { return indexOf(other, c.Name) >= 0 })
 }
 
-// addClusters gives Envoy those that it does not have.
-func (m *applier) addClusters(ctx context.Context, next bootstrap.Config) error {
+// addClusters gives Envoy those that it does not have. asked is how often DNS had answered
+// for them before: statistics are by the name that a cluster shares with those before it.
+func (m *applier) addClusters(ctx context.Context, next bootstrap.Config) (asked map[string]int, err error) {
 	have := m.present()
 	added := missingIn(have, clustersOf(next))
 	if len(added) == 0 {
-		return nil
+		return nil, nil
 	}
-	err := m.push(ctx, next.Version(), clustersUpdate(bootstrap.NewClusters(next.Version(), slices.Concat(have, added))))
+	if asked, err = m.askedFor(ctx, added); err != nil {
+		return nil, err
+	}
+	err = m.push(ctx, next.Version(), clustersUpdate(bootstrap.NewClusters(next.Version(), slices.Concat(have, added))))
 	if isFinal(err) {
 		// Envoy has taken those that it did not complain of.
 		if back := m.push(ctx, m.config.Version(), clustersUpdate(bootstrap.NewClusters(m.config.Version(), have))); back != nil {
-			return fmt.Errorf("%w; and going back: %w", err, back)
+			return nil, fmt.Errorf("%w; and going back: %w", err, back)
 		}
-		return err
+		return nil, err
 	}
 	m.retire(added, true)
-	return err
+	return asked, err
+}
+
+func (m *applier) askedFor(ctx context.Context, clusters []bootstrap.Cluster) (map[string]int, error) {
+	var answers map[string]int
+	err := m.persist(ctx, func() (err error) { answers, err = m.admin.dnsAnswers(ctx); return err })
+	asked := map[string]int{}
+	for _, of := range clusters {
+		asked[of.Plain()] = answers[of.Plain()]
+	}
+	return asked, err
 }
 
 // switchOver leads connections and requests to the new clusters.

@@ -112,12 +112,46 @@ func TestStartsWithoutDNS(t *testing.T) {
 	ready("a new pod", func() { run(t, p, want{}, sandbox.App{}) })
 }
 
+// TestDNSFails: a destination that works without being declared is not led to nowhere while
+// DNS fails, however long that lasts.
+func TestDNSFails(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, want{})
+	of := &changes{}
+	works := of.calling(t, nil, payments(hostOf("payments")))
+	s.apply(works)
+	s.await(works.Version)
+	s.expectNone(s.underCalls(func() {
+		s.dns.Fail(true)
+		// The first name that is looked for, since a server that fails ends the search.
+		first := hostOf("cart") + ".default.svc.cluster.local"
+		asked := s.dns.Queries(first)
+		more := of.calling(t, nil, payments(hostOf("payments")), v1alpha1.Destination{Name: "cart", Host: hostOf("cart"), Port: number(httpPort)})
+		s.apply(more)
+		s.awaitReason("DNS fails for the destination cart")
+		// Envoy asks again after 1 to 5 s, each time more than once.
+		sandbox.Eventually(t, "DNS has failed many times", time.Minute, func() bool { return s.dns.Queries(first) > asked+12 })
+		if is := s.status(); is.Running.Version != works.Version || is.State != lifecycle.MeshApplying {
+			t.Errorf("it is %+v, running %+v", is, is.Running)
+		}
+		s.dns.Fail(false)
+		s.await(more.Version)
+	}))
+}
+
 // TestStartsWithGeneration: what the folder has at the start is in force before the app
-// starts.
+// starts, with a DNS that takes its time and with a destination that does not exist.
 func TestStartsWithGeneration(t *testing.T) {
 	t.Parallel()
+	ghost := v1alpha1.Destination{Name: "ghost", Host: "ghost.test", Port: number(httpPort)}
+	t.Run("slow DNS", func(t *testing.T) { t.Parallel(); startsWith(t, time.Second, payments("payments.test")) })
+	t.Run("a ghost", func(t *testing.T) { t.Parallel(); startsWith(t, 0, payments("payments.test"), ghost) })
+}
+
+func startsWith(t *testing.T, slow time.Duration, egress ...v1alpha1.Destination) {
+	t.Helper()
 	of := &changes{dice: rand.New(rand.NewPCG(1, 6))}
-	g := of.calling(t, func(s *v1alpha1.MeshServiceSpec) { s.UndeclaredEgress = v1alpha1.UndeclaredRefused }, payments("payments.test"))
+	g := of.calling(t, func(s *v1alpha1.MeshServiceSpec) { s.UndeclaredEgress = v1alpha1.UndeclaredRefused }, egress...)
 	data, err := g.Seal()
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +159,7 @@ func TestStartsWithGeneration(t *testing.T) {
 	p, server := sandbox.NewPod(t, "shop"), sandbox.NewPod(t, "payments")
 	serve(t, server)
 	p.DNS = sandbox.NewDNS(t)
-	p.DNS.Slow(time.Second)
+	p.DNS.Slow(slow)
 	p.DNS.Set("payments.test", server.IPv4)
 	config := sandbox.NewConfigMap(t)
 	config.Write(t, map[string][]byte{bootstrap.GenerationFile: data})

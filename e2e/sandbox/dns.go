@@ -26,6 +26,7 @@ type DNS struct {
 	names   map[string][]netip.Addr
 	queries map[string]int
 	slow    time.Duration
+	fails   bool
 }
 
 // NewDNS starts a server that knows no name yet.
@@ -85,6 +86,14 @@ func (d *DNS) Slow(longest time.Duration) {
 	d.slow = longest
 }
 
+// Fail makes each answer say that the server failed, as CoreDNS does while the one behind
+// it is away.
+func (d *DNS) Fail(fails bool) {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	d.fails = fails
+}
+
 func (d *DNS) serve(packets *net.UDPConn) {
 	buffer := make([]byte, 1500)
 	for {
@@ -116,6 +125,10 @@ func (d *DNS) answer(m *dnsmessage.Message) (after time.Duration) {
 	}
 	m.Response, m.Authoritative, m.RecursionAvailable = true, true, true
 	m.Answers, m.Authorities, m.Additionals = nil, nil, nil
+	if d.fails {
+		m.RCode = dnsmessage.RCodeServerFailure
+		return 0
+	}
 	if len(d.names[name]) == 0 {
 		m.RCode = dnsmessage.RCodeNameError
 	}
