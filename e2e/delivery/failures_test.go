@@ -1,0 +1,111 @@
+package delivery
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
+	"github.com/pillion-mesh/pillion/bootstrap"
+)
+
+// TestDefinitionComesLater: a controller that starts where nobody knows MeshServices sees to the
+// certificates meanwhile, and to MeshServices as soon as there are some.
+func TestDefinitionComesLater(t *testing.T) {
+	s := newSystem(t)
+	definition := s.release.Of("crds", "CustomResourceDefinition").DeepCopy()
+	if err := s.client.Delete(t.Context(), definition); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the API server knows no MeshServices", func() bool {
+		return apierrors.IsNotFound(s.client.List(t.Context(), &v1alpha1.MeshServiceList{}))
+	})
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ownNamespace, Name: "pillion-webhook-tls"}}
+	if err := client.IgnoreNotFound(s.client.Delete(t.Context(), secret)); err != nil {
+		t.Fatal(err)
+	}
+	s.start(t)
+	eventually(t, "the certificates are there", func() bool {
+		return s.client.Get(t.Context(), client.ObjectKeyFromObject(secret), secret) == nil && len(secret.Data) > 0
+	})
+	if err := s.release.Install(t.Context(), s.client); err != nil {
+		t.Fatal(err)
+	}
+	s.waitForKind(t)
+	s.mustApply(t, "cart", refused)
+	s.rendered(t, "cart")
+	s.condition(t, "cart", v1alpha1.ConditionRendered, metav1.ConditionTrue, "Stored")
+}
+
+// TestContestedConfigMap: with another hand that changes the ConfigMap again and again, nobody
+// writes as fast as that hand does; once it leaves the ConfigMap alone, it is put right.
+func TestContestedConfigMap(t *testing.T) {
+	s := newSystem(t)
+	s.start(t)
+	s.mustApply(t, "cart", refused)
+	want := s.rendered(t, "cart").Version
+	const theirs = "theirs"
+	var found metav1.Condition
+	edits := 0
+	eventually(t, "it is said that another hand is at work", func() bool {
+		if c := s.configMap(t, "cart"); c.Data[bootstrap.GenerationFile] != theirs {
+			c.Data[bootstrap.GenerationFile] = theirs
+			if err := s.client.Update(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			edits++
+		}
+		if c := meta.FindStatusCondition(s.service(t, "cart").Status.Conditions, v1alpha1.ConditionRendered); c != nil {
+			found = *c
+		}
+		return found.Reason == "Contested"
+	})
+	if found.Status != metav1.ConditionFalse || !strings.Contains(found.Message, "another hand keeps changing ConfigMap pillion-mesh-cart") ||
+		!strings.Contains(found.Message, "version "+want+", stays in force") {
+		t.Errorf("Rendered is %s: %q", found.Status, found.Message)
+	}
+	// The first edit, and one for each time that it was put right at once.
+	if edits != 6 {
+		t.Errorf("it was put right %d times at once, want 5", edits-1)
+	}
+	eventually(t, "it is put right", func() bool {
+		g := generation(s.configMap(t, "cart"))
+		return g != nil && g.Version == want
+	})
+	s.condition(t, "cart", v1alpha1.ConditionRendered, metav1.ConditionTrue, "Stored")
+}
+
+// TestConfigMapThatCannotBeWritten: the status says what kube-apiserver said, what the pods had
+// before stays, and nobody has to tell the controller that the obstacle is gone.
+func TestConfigMapThatCannotBeWritten(t *testing.T) {
+	s := newSystem(t)
+	s.start(t)
+	s.mustApply(t, "cart", refused)
+	before := s.rendered(t, "cart").Version
+	s.condition(t, "cart", v1alpha1.ConditionRendered, metav1.ConditionTrue, "Stored")
+	immutable, yes := s.configMap(t, "cart"), true
+	immutable.Immutable = &yes
+	if err := s.client.Update(t.Context(), immutable); err != nil {
+		t.Fatal(err)
+	}
+	s.mustApply(t, "cart", passthrough)
+	failed := s.condition(t, "cart", v1alpha1.ConditionRendered, metav1.ConditionFalse, "StoreFailed")
+	for _, want := range []string{"updating ConfigMap ", "pillion-mesh-cart", "immutable", "version " + before + ", stays in force"} {
+		if !strings.Contains(failed.Message, want) {
+			t.Errorf("Rendered says %q, want %q in it", failed.Message, want)
+		}
+	}
+	if g := generation(s.configMap(t, "cart")); g == nil || g.Version != before || s.service(t, "cart").Status.Version != before {
+		t.Errorf("the ConfigMap has %+v, and the status says version %s; %s was stored last", g, s.service(t, "cart").Status.Version, before)
+	}
+	if err := s.client.Delete(t.Context(), immutable); err != nil {
+		t.Fatal(err)
+	}
+	s.rendered(t, "cart")
+	s.condition(t, "cart", v1alpha1.ConditionRendered, metav1.ConditionTrue, "Stored")
+}
