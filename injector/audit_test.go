@@ -80,6 +80,40 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// TestAuditOfPodsWithoutMesh: pods that were injected while MeshServices did not come to them
+// cannot get one, so they are outdated as soon as others can.
+func TestAuditOfPodsWithoutMesh(t *testing.T) {
+	t.Parallel()
+	without, with := v1alpha1.DefaultConfig(), v1alpha1.DefaultConfig()
+	off := v1alpha1.MeshServiceOff
+	without.Envoy.MeshService = &off
+	ns := injector.Namespace{Name: "shop", Labels: map[string]string{"service-mesh-enabled": "true"}}
+	raw := []byte(`{"metadata":{"name":"x","labels":{"service-mesh-enabled":"true","app":"x"}},"spec":{"containers":[{"name":"app"}]}}`)
+	audit := func(by, of *v1alpha1.InjectorConfig) (injector.Audit, bool) {
+		t.Helper()
+		injected, err := injector.New(of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		judge, err := injector.New(by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, pod := injectWith(t, injected, ns, raw)
+		decoded, err := injector.DecodePod(pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return judge.Audit(injector.Request{Pod: decoded, Namespace: ns}), mountsMesh(decodeAny(t, pod).(map[string]any)["spec"].(map[string]any))
+	}
+	if is, mounts := audit(with, without); is.State != injector.Outdated || mounts {
+		t.Errorf("without the volume it is %s: %s (mounted: %t)", is.State, is.Message, mounts)
+	}
+	if is, mounts := audit(with, with); is.State != injector.Injected || !mounts {
+		t.Errorf("with the volume it is %s: %s (mounted: %t)", is.State, is.Message, mounts)
+	}
+}
+
 // orClose closes the list of containers where none follow.
 func orClose(more string) string {
 	if more == "" {

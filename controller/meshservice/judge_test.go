@@ -8,16 +8,18 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	"github.com/pillion-mesh/pillion/bootstrap"
 )
 
 func documentOf(t *testing.T, spec string) *unstructured.Unstructured {
 	t.Helper()
 	document := &unstructured.Unstructured{}
-	text := "apiVersion: pillion.dev/v1alpha1\nkind: MeshService\nmetadata:\n  name: shop\n  namespace: default\n  generation: 7\n  creationTimestamp: \"2026-11-28T03:00:00Z\"\n  uid: u\n  resourceVersion: \"1\"\n  managedFields: [{manager: kubectl}]\n" + spec
+	text := "apiVersion: pillion.dev/v1alpha1\nkind: MeshService\nmetadata:\n  name: shop\n  namespace: default\n  creationTimestamp: \"2026-11-28T03:00:00Z\"\n  uid: u\n  resourceVersion: \"1\"\n  managedFields: [{manager: kubectl}]\n" + spec
 	if err := yaml.Unmarshal([]byte(text), &document.Object); err != nil {
 		t.Fatal(err)
 	}
+	document.SetGeneration(7) // of YAML it would be a float
 	return document
 }
 
@@ -61,4 +63,29 @@ func TestAThousandDestinationsFit(t *testing.T) {
 		t.Errorf("%d bytes are not compressed", len(v.file))
 	}
 	t.Logf("1000 destinations have %d bytes, and %d in the ConfigMap", v.bytes, len(v.file))
+}
+
+// TestTooLarge: a valid document of which more would be made than pods take says so, with the
+// numbers, and nothing is made of it.
+func TestTooLarge(t *testing.T) {
+	var spec strings.Builder
+	spec.WriteString("spec:\n  egress:\n  - {name: to, host: to.example.com, port: 80}\n")
+	for n := range v1alpha1.MaxDestinations - 1 {
+		fmt.Fprintf(&spec, "  - name: destination-%d\n    host: d%d.example.com\n    port: 80\n    routes:\n", n, n)
+		for m := range 32 {
+			fmt.Fprintf(&spec, "    - {to: to, headers: [{name: x-%d, value: value-%d}], fallback: {when: Fails, after: 1s}}\n", m, m)
+		}
+	}
+	v := judge(documentOf(t, spec.String()))
+	if v.problems != nil {
+		t.Fatal(v.problems)
+	}
+	if v.reason != reasonTooLarge || v.version != "" || v.file != nil {
+		t.Errorf("reason %q, version %q, %d bytes; want %s and nothing", v.reason, v.version, len(v.file), reasonTooLarge)
+	}
+	for _, want := range []string{"pods take 16777216, and a ConfigMap 1048576", "there are 1024 destinations and 0 inbound ports"} {
+		if v.failed == nil || !strings.Contains(v.failed.Error(), want) {
+			t.Errorf("it says %v, want %q in it", v.failed, want)
+		}
+	}
 }

@@ -1,0 +1,74 @@
+package meshservice
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
+)
+
+// TestStatusOfVerdicts: what became of a document is in the conditions, and what was rendered
+// before stays in force while nothing new is.
+func TestStatusOfVerdicts(t *testing.T) {
+	const before = "v1"
+	for name, test := range map[string]struct {
+		verdict verdict
+		version string
+		want    []string
+		state   string
+	}{
+		"stored": {
+			verdict{version: "v2", bytes: 10}, "v2",
+			[]string{"Accepted True Valid: the document is valid", "Rendered True Stored: version v2, of 10 bytes, is in ConfigMap pillion-mesh-shop"}, stateUnderway,
+		},
+		"not valid": {
+			verdict{problems: errors.New("spec: wrong")}, before,
+			[]string{"Accepted False Invalid: spec: wrong", "Rendered False Invalid: the document is not valid; what was rendered before, version v1, stays in force"}, stateInvalid,
+		},
+		"not rendered": {
+			verdict{failed: errors.New("no cluster"), reason: reasonRenderFailed}, before,
+			[]string{"Accepted True Valid: the document is valid", "Rendered False RenderFailed: no cluster; what was rendered before, version v1, stays in force"}, stateNotRendered,
+		},
+		"too large": {
+			verdict{failed: errors.New("some have to go"), reason: reasonTooLarge}, before,
+			[]string{"Accepted True Valid: the document is valid", "Rendered False TooLarge: some have to go; what was rendered before, version v1, stays in force"}, stateNotRendered,
+		},
+		"not stored": {
+			verdict{version: "v2", failed: errors.New("no space"), reason: reasonStoreFailed}, before,
+			[]string{"Accepted True Valid: the document is valid", "Rendered False StoreFailed: no space; what was rendered before, version v1, stays in force"}, stateNotRendered,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := &Keeper{services: map[types.NamespacedName]service{}}
+			after := k.status(documentOf(t, ""), &v1alpha1.MeshServiceStatus{Version: before}, test.verdict)
+			var got []string
+			for _, c := range after.Conditions {
+				if c.ObservedGeneration != 7 {
+					t.Errorf("%s is about generation %d, want 7", c.Type, c.ObservedGeneration)
+				}
+				if c.Type != v1alpha1.ConditionApplied {
+					got = append(got, fmt.Sprintf("%s %s %s: %s", c.Type, c.Status, c.Reason, c.Message))
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if after.Version != test.version {
+				t.Errorf("version %q is in force, want %q", after.Version, test.version)
+			}
+			if state := stateOf(after); state != test.state {
+				t.Errorf("the metrics have it as %s, want %s", state, test.state)
+			}
+		})
+	}
+	k := &Keeper{services: map[types.NamespacedName]service{}}
+	first := k.status(documentOf(t, ""), &v1alpha1.MeshServiceStatus{}, verdict{failed: errors.New("no cluster"), reason: reasonRenderFailed})
+	if message := first.Conditions[1].Message; !strings.HasSuffix(message, "; nothing was rendered yet, and pods pass their traffic through") {
+		t.Errorf("without one before, Rendered says %q", message)
+	}
+}
