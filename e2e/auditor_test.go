@@ -265,15 +265,17 @@ func TestAuditorFindsWhatWasMissed(t *testing.T) {
 // checkStatus holds that pillionctl status finds the same pods missed.
 func checkStatus(t *testing.T, namespace string, want map[string]int) {
 	t.Helper()
-	var lines []struct {
-		Workload string `json:"workload"`
-		Missed   int    `json:"missed"`
+	var said struct {
+		Workloads []struct {
+			Workload string `json:"workload"`
+			Missed   int    `json:"missed"`
+		} `json:"workloads"`
 	}
-	if err := json.Unmarshal(pillionctlStatus(t, namespace), &lines); err != nil {
+	if err := json.Unmarshal(pillionctlStatus(t, namespace), &said); err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]int{}
-	for _, line := range lines {
+	for _, line := range said.Workloads {
 		if line.Missed > 0 {
 			got[line.Workload] = line.Missed
 		}

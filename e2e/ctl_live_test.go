@@ -249,15 +249,17 @@ func TestStatusOfAnotherVersion(t *testing.T) {
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || strings.Contains(string(exit.Stderr), "no pod could be tried") {
 		t.Errorf("it ended with %v: %s", err, output)
 	}
-	var lines []struct {
-		Namespace, Workload, Why string
-		Injected, Outdated       int
+	var said struct {
+		Workloads []struct {
+			Namespace, Workload, Why string
+			Injected, Outdated       int
+		}
 	}
-	if err := json.Unmarshal(output, &lines); err != nil {
+	if err := json.Unmarshal(output, &said); err != nil {
 		t.Fatal(err)
 	}
 	seen := 0
-	for _, line := range lines {
+	for _, line := range said.Workloads {
 		if _, ours := counts[line.Namespace]; !ours {
 			continue
 		}

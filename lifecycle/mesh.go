@@ -1,6 +1,12 @@
 package lifecycle
 
-import "time"
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+)
 
 // MeshState is how a sidecar stands to the MeshService of its service.
 type MeshState string
@@ -44,4 +50,43 @@ type MeshGeneration struct {
 	// created, in seconds since 1970.
 	Number  int64 `json:"number"`
 	Created int64 `json:"created"`
+}
+
+// MaxMeshStatus bounds the JSON of a MeshStatus, in bytes.
+const MaxMeshStatus = 64 << 10
+
+// ParseMeshStatus reads what a pod answered. Whoever owns a pod answers as he likes: its texts
+// become one line each, of what a terminal shows and does not obey, and no longer than
+// a reason has to be.
+func ParseMeshStatus(data []byte) (*MeshStatus, error) {
+	const longestReason, longestVersion = 1024, 40
+	if len(data) > MaxMeshStatus {
+		return nil, fmt.Errorf("the answer has more than %d bytes", MaxMeshStatus)
+	}
+	var s MeshStatus
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, fmt.Errorf("reading the answer: %w", err)
+	}
+	s.Reason, s.State = plain(s.Reason, longestReason), MeshState(plain(string(s.State), longestVersion))
+	for _, g := range []*MeshGeneration{s.Running, s.Wanted} {
+		if g != nil {
+			g.Version = plain(g.Version, longestVersion)
+		}
+	}
+	return &s, nil
+}
+
+// plain is one line of so many bytes at most, cut at the end of a character.
+func plain(text string, most int) string {
+	const cut = " (and more)"
+	text = strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return ' '
+		}
+		return c
+	}, strings.ToValidUTF8(text, "\uFFFD"))
+	if text = strings.Join(strings.Fields(text), " "); len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most-len(cut)], "") + cut
 }

@@ -41,32 +41,68 @@ func (c *connection) meshServices(ctx context.Context, only string) ([]v1alpha1.
 	return found, nil
 }
 
-// printMeshServices says of each how far it has come, as the controller wrote it.
-func (p *program) printMeshServices(services []v1alpha1.MeshService) error {
-	if len(services) == 0 {
+// meshLine is what status says of a MeshService, as the controller wrote it; its JSON is in
+// the output of -o json.
+type meshLine struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Accepted, Rendered and Applied are True, False or Unknown.
+	Accepted string `json:"accepted"`
+	Rendered string `json:"rendered"`
+	Applied  string `json:"applied"`
+	// Version that the pods are to run; empty while there is none.
+	Version string `json:"version,omitempty"`
+	// Pods of the service by what they said.
+	Pods v1alpha1.MeshServicePods `json:"pods"`
+	// Why is the message of the first condition that is not True.
+	Why string `json:"why,omitempty"`
+	// wrong is set where somebody has to do something.
+	wrong bool
+}
+
+func meshLines(services []v1alpha1.MeshService) []meshLine {
+	lines := make([]meshLine, len(services))
+	for n := range services {
+		lines[n] = lineOf(&services[n])
+	}
+	return lines
+}
+
+func lineOf(s *v1alpha1.MeshService) meshLine {
+	line := meshLine{Namespace: s.Namespace, Name: s.Name, Version: s.Status.Version, Pods: s.Status.Pods}
+	for kind, into := range map[string]*string{
+		v1alpha1.ConditionAccepted: &line.Accepted, v1alpha1.ConditionRendered: &line.Rendered, v1alpha1.ConditionApplied: &line.Applied,
+	} {
+		*into = string(metav1.ConditionUnknown)
+		if condition := meta.FindStatusCondition(s.Status.Conditions, kind); condition != nil {
+			*into = string(condition.Status)
+		}
+	}
+	for _, kind := range []string{v1alpha1.ConditionAccepted, v1alpha1.ConditionRendered, v1alpha1.ConditionApplied} {
+		if condition := meta.FindStatusCondition(s.Status.Conditions, kind); condition != nil && condition.Status != metav1.ConditionTrue {
+			line.Why = condition.Message
+			break
+		}
+	}
+	if len(s.Status.Conditions) == 0 {
+		line.Why = "no controller has seen it: `pillionctl check` says whether one runs"
+	}
+	no := string(metav1.ConditionFalse)
+	line.wrong = line.Accepted == no || line.Rendered == no || s.Status.Pods.Rejected > 0
+	return line
+}
+
+// printMeshServices says of each how far it has come.
+func (p *program) printMeshServices(lines []meshLine) error {
+	if len(lines) == 0 {
 		return nil
 	}
 	rows := [][]string{{"NAMESPACE", "MESHSERVICE", "ACCEPTED", "RENDERED", "APPLIED", "CURRENT", "REJECTED", "PODS", "WHY"}}
-	for n := range services {
-		s := &services[n]
-		row := []string{s.Namespace, s.Name}
-		why := ""
-		for _, kind := range []string{v1alpha1.ConditionAccepted, v1alpha1.ConditionRendered, v1alpha1.ConditionApplied} {
-			condition := meta.FindStatusCondition(s.Status.Conditions, kind)
-			if condition == nil {
-				row = append(row, string(metav1.ConditionUnknown))
-				continue
-			}
-			row = append(row, string(condition.Status))
-			if why == "" && condition.Status != metav1.ConditionTrue {
-				why = condition.Message
-			}
-		}
-		if len(s.Status.Conditions) == 0 {
-			why = "no controller has seen it: `pillionctl check` says whether one runs"
-		}
-		pods := s.Status.Pods
-		rows = append(rows, append(row, number(pods.Current), number(pods.Rejected), number(pods.Total), why))
+	for n := range lines {
+		l := &lines[n]
+		rows = append(rows, []string{
+			l.Namespace, l.Name, l.Accepted, l.Rendered, l.Applied, number(l.Pods.Current), number(l.Pods.Rejected), number(l.Pods.Total), l.Why,
+		})
 	}
 	if _, err := fmt.Fprintln(p.out); err != nil {
 		return err

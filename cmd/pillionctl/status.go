@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -13,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pillion-mesh/pillion/injector"
 	"github.com/pillion-mesh/pillion/preflight"
@@ -23,34 +23,51 @@ func (p *program) statusCommand(invocation string) *cobra.Command {
 	var (
 		in       cluster
 		outdated bool
+		pods     bool
 	)
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Tell which running pods of a cluster have a sidecar, and which should",
+		Short: "Tell which running pods of a cluster have a sidecar, and how far MeshServices have come",
 		Long: "Tell of each workload in opted-in namespaces how many of its running pods have the sidecar of\n" +
 			"the release that their namespace is for, an outdated one, one that another webhook damaged, or\n" +
 			"none though they opted in. Outdated is what differs from what the cluster's own webhook puts\n" +
-			"into new pods, which a dry run tells. It reads Pods, Namespaces and the webhooks' ConfigMaps with\n" +
-			"your own rights.\n\n" + exitHelp,
+			"into new pods, which a dry run tells. Then it tells of each MeshService how far it has come, and\n" +
+			"with --pods what each of its pods runs: the API server asks the pods, which takes the right to\n" +
+			"get pods/proxy. It reads Pods, Namespaces, MeshServices and the webhooks' ConfigMaps with your own\n" +
+			"rights.\n\n" + exitHelp,
 		Example: examples(invocation,
 			"status", "in all namespaces",
-			"status -n shop --outdated", "only what a restart would change"),
+			"status -n shop --outdated", "only what a restart would change",
+			"status -n shop --pods", "and what each pod of a MeshService runs"),
 		Args: cobra.NoArgs,
 	}
 	in.addFlags(cmd)
 	cmd.Flags().Lookup("namespace").Usage = "`namespace` (default: all that opted in)"
 	cmd.Flags().BoolVar(&outdated, "outdated", false, "only workloads with pods that are outdated, damaged or missed")
+	cmd.Flags().BoolVar(&pods, "pods", false, "also ask the pods of MeshServices what they run, "+strconv.Itoa(maxPods)+" at most")
 	output := addOutput(cmd, "`format`: table or json", "table", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := output.check(); err != nil {
 			return err
 		}
-		return p.status(cmd.Context(), &in, outdated, output.format)
+		found, err := p.status(cmd.Context(), &in, pods)
+		if err != nil {
+			return err
+		}
+		return p.tellStatus(found, outdated, output.format)
 	}
 	return cmd
 }
 
-// workloadLine is what status says of a workload; its JSON is the output of -o json.
+// clusterStatus is the output of -o json.
+type clusterStatus struct {
+	Workloads    []workloadLine `json:"workloads"`
+	MeshServices []meshLine     `json:"meshServices"`
+	// Pods of the MeshServices, where they were asked.
+	Pods []podLine `json:"pods,omitempty"`
+}
+
+// workloadLine is what status says of a workload.
 type workloadLine struct {
 	Namespace   string `json:"namespace"`
 	Workload    string `json:"workload"`
@@ -65,42 +82,81 @@ type workloadLine struct {
 	Remedy string `json:"remedy,omitempty"`
 }
 
-func (p *program) status(ctx context.Context, in *cluster, outdated bool, format string) error {
+func (p *program) status(ctx context.Context, in *cluster, pods bool) (*clusterStatus, error) {
 	c, err := in.connect()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f, err := c.installation(ctx, p.now)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	lines, unsure, err := c.workloads(ctx, f, in.namespace)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, release := range unsure {
 		fmt.Fprintf(p.errors, "%s: no pod could be tried, so that sidecars are compared with this program's version, %s, and not with the webhook's\n", release, injector.Version)
 	}
 	services, err := c.meshServices(ctx, in.namespace)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	wrong := 0
-	for _, line := range lines {
-		wrong += line.Outdated + line.Damaged + line.Missed
+	found := &clusterStatus{Workloads: lines, MeshServices: meshLines(services)}
+	if !pods {
+		return found, nil
+	}
+	var more int
+	if found.Pods, more, err = c.meshPods(ctx, f, found.MeshServices); err != nil {
+		return nil, err
+	}
+	if more > 0 {
+		fmt.Fprintf(p.errors, "%d more pods are not asked, beside the first %d: -n NAMESPACE asks those of one namespace\n", more, maxPods)
+	}
+	return found, c.askPods(ctx, found.Pods)
+}
+
+// tellStatus writes it, and returns what is wrong as findings.
+func (p *program) tellStatus(found *clusterStatus, outdated bool, format string) error {
+	pods, services := 0, 0
+	for _, line := range found.Workloads {
+		pods += line.Outdated + line.Damaged + line.Missed
+	}
+	for n := range found.MeshServices {
+		if found.MeshServices[n].wrong {
+			services++
+		}
 	}
 	if outdated {
-		lines = slices.DeleteFunc(lines, func(l workloadLine) bool { return l.Remedy == "" })
+		found.Workloads = slices.DeleteFunc(found.Workloads, func(l workloadLine) bool { return l.Remedy == "" })
 	}
+	if err := p.writeStatus(found, format); err != nil {
+		return err
+	}
+	var wrong []string
+	if pods > 0 {
+		wrong = append(wrong, fmt.Sprintf("%d pods are outdated or damaged, or have no sidecar though they opted in", pods))
+	}
+	if services > 0 {
+		wrong = append(wrong, counted(services, "MeshService")+" not valid, not rendered or rejected by a pod")
+	}
+	if len(wrong) > 0 {
+		return findings{errors.New(strings.Join(wrong, "; "))}
+	}
+	return nil
+}
+
+func (p *program) writeStatus(found *clusterStatus, format string) error {
 	if format == "json" {
-		err = writeJSON(p.out, lines)
-	} else if err = p.printStatus(lines); err == nil {
-		err = p.printMeshServices(services)
+		return writeJSON(p.out, found)
 	}
-	if err == nil && wrong > 0 {
-		err = findings{fmt.Errorf("%d pods are outdated or damaged, or have no sidecar though they opted in", wrong)}
+	if err := p.printStatus(found.Workloads); err != nil {
+		return err
 	}
-	return err
+	if err := p.printMeshServices(found.MeshServices); err != nil {
+		return err
+	}
+	return p.printPods(found.Pods)
 }
 
 func (p *program) printStatus(lines []workloadLine) error {
@@ -174,21 +230,9 @@ type auditor struct {
 
 // audit goes through a namespace's pods page by page.
 func (c *connection) audit(ctx context.Context, by *auditor) ([]workloadLine, error) {
-	const page = 500
 	byWorkload := map[string]*workloadLine{}
-	for next := ""; ; {
-		var pods corev1.PodList
-		if err := c.List(ctx, &pods, client.InNamespace(by.namespace.Name), client.Limit(page), client.Continue(next)); err != nil {
-			return nil, fmt.Errorf("listing the Pods of namespace %s: %w", by.namespace.Name, err)
-		}
-		for n := range pods.Items {
-			if err := by.add(byWorkload, &pods.Items[n]); err != nil {
-				return nil, err
-			}
-		}
-		if next = pods.Continue; next == "" {
-			break
-		}
+	if err := c.eachPod(ctx, by.namespace.Name, func(pod *corev1.Pod) error { return by.add(byWorkload, pod) }); err != nil {
+		return nil, err
 	}
 	var lines []workloadLine
 	for _, line := range byWorkload {

@@ -2,28 +2,19 @@ package meshservice
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/pillion-mesh/pillion/lifecycle"
 )
 
-const (
-	// askTimeout bounds one question, with everything that belongs to it.
-	askTimeout = 2 * time.Second
-	// maxAnswer bounds an answer, in bytes.
-	maxAnswer = 64 << 10
-	// maxReason bounds what is repeated of an answer, in bytes.
-	maxReason = 1024
-)
+// askTimeout bounds one question, with everything that belongs to it.
+const askTimeout = 2 * time.Second
 
 // asker asks sidecars what they run. A pod is not trusted: whoever owns one answers as he
 // likes. So nothing is sent to it that is worth having, no redirect is followed, and what it
@@ -68,19 +59,15 @@ func (a *asker) ask(ctx context.Context, podIP string) (*lifecycle.MeshStatus, e
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("asking %s: HTTP %d: a sidecar of an older version, or none", url, response.StatusCode)
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	body, err := io.ReadAll(io.LimitReader(response.Body, lifecycle.MaxMeshStatus+1))
 	if err != nil {
 		return nil, fmt.Errorf("asking %s: reading the answer: %w", url, err)
 	}
-	if len(body) > maxAnswer {
-		return nil, fmt.Errorf("asking %s: the answer has more than %d bytes", url, maxAnswer)
+	status, err := lifecycle.ParseMeshStatus(body)
+	if err != nil {
+		return nil, fmt.Errorf("asking %s: %w", url, err)
 	}
-	var status lifecycle.MeshStatus
-	if err := json.Unmarshal(body, &status); err != nil {
-		return nil, fmt.Errorf("asking %s: reading the answer: %w", url, err)
-	}
-	status.Reason = plain(status.Reason)
-	return &status, nil
+	return status, nil
 }
 
 // podAddress is that of a pod. Whoever may write a pod's status could name any address: those
@@ -95,15 +82,4 @@ func podAddress(podIP string) (netip.Addr, error) {
 		return netip.Addr{}, errors.New("the pod's address " + address.String() + " is none of a network's")
 	}
 	return address, nil
-}
-
-// plain is one line that a terminal shows and does not obey.
-func plain(text string) string {
-	text = strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) || !unicode.IsPrint(c) {
-			return ' '
-		}
-		return c
-	}, strings.ToValidUTF8(text, "\uFFFD"))
-	return shorten(strings.Join(strings.Fields(text), " "), maxReason)
 }

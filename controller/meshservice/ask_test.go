@@ -59,7 +59,7 @@ func TestAskTrustsNobody(t *testing.T) {
 		"an error": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }, "HTTP 404: a sidecar of an older version"},
 		"no JSON":  {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }, "reading the answer"},
 		"too much": {func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = io.WriteString(w, strings.Repeat(" ", maxAnswer+1))
+			_, _ = io.WriteString(w, strings.Repeat(" ", lifecycle.MaxMeshStatus+1))
 		}, "more than 65536 bytes"},
 		"large header": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("A", strings.Repeat("a", 64<<10)) }, "server response headers exceeded"},
 	} {

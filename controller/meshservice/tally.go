@@ -65,7 +65,7 @@ func given(wanted *lifecycle.MeshGeneration) string {
 	if wanted == nil {
 		return ""
 	}
-	return " rejected version " + shorten(plain(wanted.Version), 40)
+	return " rejected version " + wanted.Version
 }
 
 // condition is Applied: its status, reason and message.

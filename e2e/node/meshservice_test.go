@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,11 @@ func TestMeshServiceOnTheNode(t *testing.T) {
 		return strings.Contains(answer, "HTTP 403 Forbidden: web:8080 is not among the destinations of meshed: undeclaredEgress of MeshService "+ns+"/meshed is Refused")
 	})
 	eventually(t, "the status says that all pods run it", allRunIt(t, ns))
+	version := field(t, ns, "meshservice/meshed", ".status.version")
+	// Its exit status is about other things: sidecars that are missing.
+	if said, _ := pillionctl(t, "status", "-n", ns, "--pods"); !regexp.MustCompile(`(?m)^`+ns+` +meshed +meshed +Applied +`+version+` +`+version+`$`).MatchString(said) {
+		t.Errorf("what the pod runs is not in\n%s", said)
+	}
 	kubectl(t, "-n", ns, "delete", "meshservice", "meshed")
 	within(t, carried, "the call passes through again", passes)
 	if restarts := field(t, ns, "pod/meshed", ".status.initContainerStatuses[*].restartCount} {.status.containerStatuses[*].restartCount"); strings.Trim(restarts, "0 ") != "" {
