@@ -72,7 +72,7 @@ func TestMeshServiceOnTheNode(t *testing.T) {
 	eventually(t, "the status says that all pods run it", allRunIt(t, ns))
 	version := field(t, ns, "meshservice/meshed", ".status.version")
 	// Its exit status is about other things: sidecars that are missing.
-	if said, _ := pillionctl(t, "status", "-n", ns, "--pods"); !regexp.MustCompile(`(?m)^`+ns+` +meshed +meshed +Applied +`+version+` +`+version+`$`).MatchString(said) {
+	if said, _ := pillionctl(t, "status", "-n", ns, "--pods"); !regexp.MustCompile(`(?m)^` + ns + ` +meshed +meshed +Applied +` + version + ` +` + version + `$`).MatchString(said) {
 		t.Errorf("what the pod runs is not in\n%s", said)
 	}
 	kubectl(t, "-n", ns, "delete", "meshservice", "meshed")
