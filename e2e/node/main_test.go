@@ -145,11 +145,18 @@ func rolledOut(t *testing.T, namespace, object string) {
 // eventually fails the test unless something becomes true in time.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	within(t, patience, what, is)
+	waitFor(t, patience, what, is)
 }
 
-// within is for what is promised in a time of its own.
+// within is for what is promised in a time of its own, and logs how long it took.
 func within(t *testing.T, d time.Duration, what string, is func() bool) {
+	t.Helper()
+	began := time.Now()
+	waitFor(t, d, what, is)
+	t.Logf("after %s: %s", time.Since(began).Round(time.Second), what)
+}
+
+func waitFor(t *testing.T, d time.Duration, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(d); !is(); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
