@@ -1,9 +1,11 @@
 package bootstrap
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -89,8 +91,9 @@ func (c Config) outboundChains() []filterChain {
 	var chains []filterChain
 	// ports have chains of their own; true for all that may come.
 	ports := map[uint16]bool{}
+	asBytes := c.Generation.Outbound.bytePorts()
 	for _, of := range c.Generation.Outbound.Connections {
-		if _, known := ports[of.Port]; !known {
+		if _, known := ports[of.Port]; !known && !asBytes[of.Port] {
 			ports[of.Port] = false
 			// The same as without a port: HTTP finds its destination by the host.
 			chains = append(chains, filterChain{
@@ -120,6 +123,30 @@ func (c Config) outboundChains() []filterChain {
 		}
 	}
 	return chains
+}
+
+// bytePorts are those on which HTTP is nothing but bytes either: a destination is known by
+// the port alone, and none by its host there.
+func (d Destinations) bytePorts() map[uint16]bool {
+	ports := map[uint16]bool{}
+	for _, of := range d.Connections {
+		if len(of.ServerNames) == 0 {
+			ports[of.Port] = true
+		}
+	}
+	for _, raw := range d.VirtualHosts {
+		var host struct {
+			Domains []string `json:"domains"`
+		}
+		_ = json.Unmarshal(raw, &host) // Envoy will say so
+		for _, domain := range host.Domains {
+			at := strings.LastIndexByte(domain, ':')
+			if port, err := strconv.ParseUint(domain[at+1:], 10, 16); at >= 0 && err == nil {
+				delete(ports, uint16(port))
+			}
+		}
+	}
+	return ports
 }
 
 // virtualHosts are those of the destinations, and one for all others.

@@ -229,6 +229,32 @@ func TestDestinations(t *testing.T) {
 	}
 }
 
+// TestHTTPOnATCPPort: HTTP to a destination that is declared by its port is passed on as
+// the bytes that it is, also where others are refused. Beside one with HTTP on the same port it
+// is known by its host.
+func TestHTTPOnATCPPort(t *testing.T) {
+	for name, refuses := range map[string]string{"passed": "", "refused": refusal} {
+		t.Run(name, func(t *testing.T) {
+			pod, other := meshed(t, func(g *Generation, other *sandbox.Pod) {
+				g.Clusters[2] = static("payments@1", other.IPv4, 8000)
+				g.Outbound.Connections = append(g.Outbound.Connections, Connection{Name: "beside", Port: 80, Cluster: "db@1"})
+				g.Outbound.RefuseUndeclared = refuses
+			})
+			serveHTTP(t, other, 8000, "payments")
+			serveHTTP(t, other, 80, "beside")
+			go echo(other.Listen(t, "tcp", ":5432"))
+			// Envoy's HTTP would change the case of the header.
+			const request = "GET / HTTP/1.1\r\nhOST: db.test\r\n\r\n"
+			if got, err := said(t, pod, other.IPv4, 5432, request); got != request {
+				t.Errorf("%q arrived, %v", got, err)
+			}
+			if code, body := ask(t, pod, other, 80, "payments.test", "/"); code != http.StatusOK || body != "payments" {
+				t.Errorf("payments: HTTP %d %s", code, body)
+			}
+		})
+	}
+}
+
 // TestRefusedCalls: a gRPC client hears it in gRPC's words, one of a forward proxy in
 // HTTP's.
 func TestRefusedCalls(t *testing.T) {
