@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/pillion-mesh/pillion/bootstrap"
+	"github.com/pillion-mesh/pillion/lifecycle"
 )
 
 // errSuperseded is no error: there is something newer to apply.
@@ -29,8 +31,8 @@ var errSuperseded = errors.New("superseded")
 func (m *applier) apply(ctx context.Context, wanted *bootstrap.Generation) error {
 	next := m.config
 	next.Generation = wanted
-	m.remember(next.Version())
-	asked, err := m.addClusters(ctx, next)
+	var asked map[string]int
+	err := m.survive(next.Version(), func() (err error) { asked, err = m.addClusters(ctx, next); return err })
 	if err != nil {
 		return err
 	}
@@ -38,7 +40,7 @@ func (m *applier) apply(ctx context.Context, wanted *bootstrap.Generation) error
 	if err = m.awaitAddresses(ctx, missingIn(m.clusters, clustersOf(next)), asked); err != nil {
 		return err
 	}
-	if err = m.switchOver(ctx, next); err != nil {
+	if err = m.survive(next.Version(), func() error { return m.switchOver(ctx, next) }); err != nil {
 		return err
 	}
 	have, old := m.present(), missingIn(clustersOf(next), m.clusters)
@@ -48,7 +50,9 @@ func (m *applier) apply(ctx context.Context, wanted *bootstrap.Generation) error
 	}
 	m.retired = slices.DeleteFunc(m.retired, func(r retired) bool { return indexOf(m.clusters, r.Name) >= 0 })
 	m.retire(old, false)
-	return m.keep(ctx)
+	m.forget()
+	m.kept, m.triedKeeping = false, time.Time{}
+	return nil
 }
 
 // present are all clusters that Envoy has from us.
@@ -200,25 +204,46 @@ func (m *applier) removeRoutes(used []update) {
 	}
 }
 
-// keep makes a container that is killed resume with what is in force now.
-func (m *applier) keep(ctx context.Context) error {
-	path := filepath.Join(m.sidecar.Folder, lastGood)
-	g := m.config.Generation
-	err := m.persist(ctx, func() error {
-		if g == nil {
-			if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
-				return err
-			}
-			return nil
+// keepEvery is how often keeping is tried.
+const keepEvery = 5 * time.Second
+
+// keep makes a container that is killed resume with what is in force now. It is in force
+// whether that succeeds or not.
+func (m *applier) keep() {
+	if m.kept || time.Since(m.triedKeeping) < keepEvery {
+		return
+	}
+	m.triedKeeping = time.Now()
+	why := ""
+	if err := m.tryToKeep(); err != nil {
+		why = fmt.Sprintf("%s is in force, and a container that is killed would not start with it: %v", named(m.config.Generation), err)
+	}
+	m.kept = why == ""
+	said := true
+	m.change(func(s *lifecycle.MeshStatus) {
+		// Why something else was rejected is more.
+		if s.State == lifecycle.MeshApplied || s.State == lifecycle.MeshPassthrough {
+			said, s.Reason = s.Reason == why, why
 		}
-		data, err := g.Seal()
-		if err != nil {
+	})
+	if !said && why != "" {
+		m.sidecar.say("%s", why)
+	}
+}
+
+func (m *applier) tryToKeep() error {
+	path := filepath.Join(m.sidecar.Folder, lastGood)
+	if m.config.Generation == nil {
+		if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		return replace(path, data)
-	})
-	m.forget()
-	return err
+		return nil
+	}
+	data, err := m.config.Generation.Seal()
+	if err != nil {
+		return err
+	}
+	return replace(path, data)
 }
 
 // lockFile keeps `drain` from beginning while listeners change: Envoy would forget

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pillion-mesh/pillion/bootstrap"
 	"github.com/pillion-mesh/pillion/lifecycle"
 )
 
@@ -46,6 +48,84 @@ func TestDiskIsFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.await(g.Version, lifecycle.MeshApplied)
+}
+
+// TestCannotBeKept: what is in force is said to be, also while there is no room to note it
+// for the next container; and it is noted later.
+func TestCannotBeKept(t *testing.T) {
+	t.Parallel()
+	s := startMeshed(t, nil)
+	s.waitReady(t)
+	// A file that nothing can be moved to, as the rest of a full volume.
+	inTheWay := filepath.Join(s.Folder, lastGood)
+	if err := os.MkdirAll(filepath.Join(inTheWay, "something"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	g := numbered(1)
+	s.put(sealed(t, g))
+	if is := s.await(g.Version, lifecycle.MeshApplied); is.Running == nil || is.Running.Version != g.Version {
+		t.Errorf("running %+v", is.Running)
+	}
+	eventually(t, "it says that it is not kept", func() (string, bool) {
+		is := s.status()
+		return fmt.Sprintf("%+v", is), is.State == lifecycle.MeshApplied && strings.Contains(is.Reason, "a container that is killed would not start with it")
+	})
+	if err := os.RemoveAll(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is kept", func() (string, bool) {
+		data, err := os.ReadFile(inTheWay)
+		return fmt.Sprint(err), strings.Contains(string(data), g.Version) && s.status().Reason == ""
+	})
+}
+
+// TestAttemptsAreDeaths: only what the sidecar does not survive is counted.
+func TestAttemptsAreDeaths(t *testing.T) {
+	t.Parallel()
+	m := &applier{sidecar: &Sidecar{Folder: t.TempDir()}}
+	step := func(name string, ends error, before, meanwhile, after int) {
+		t.Helper()
+		if n := m.attempts("v"); n != before {
+			t.Errorf("%s: %d before, want %d", name, n, before)
+		}
+		_ = m.survive("v", func() error {
+			if n := m.attempts("v"); n != meanwhile {
+				t.Errorf("%s: a death would be number %d, want %d", name, n, meanwhile)
+			}
+			return ends
+		})
+		if n := m.attempts("v"); n != after {
+			t.Errorf("%s: %d after, want %d", name, n, after)
+		}
+	}
+	step("it succeeds", nil, 0, 1, 0)
+	step("it is rejected", &rejection{}, 0, 1, 0)
+	step("the sidecar ends", context.Canceled, 0, 1, 1)
+	step("it succeeds after that", nil, 1, 2, 1)
+	step("the sidecar ends again", context.Canceled, 1, 2, 2)
+	if n := m.attempts("w"); n != 0 {
+		t.Errorf("another version has %d", n)
+	}
+}
+
+// TestWaitingIsNoAttempt: a generation that waits for DNS does not count as one that the
+// sidecar has not survived, however often that is restarted meanwhile.
+func TestWaitingIsNoAttempt(t *testing.T) {
+	t.Parallel()
+	s := startMeshed(t, nil)
+	s.waitReady(t)
+	g := numbered(1)
+	g.Clusters = append(g.Clusters, bootstrap.Cluster{Name: "slow@1", Message: json.RawMessage(`{"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "slow@1", "alt_stat_name": "slow",
+		"type": "STRICT_DNS", "connect_timeout": "5s", "dns_lookup_family": "V4_ONLY",
+		"load_assignment": {"cluster_name": "slow", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {"address": "slow.test", "port_value": 80}}}}]}]}}`)})
+	s.put(sealed(t, g))
+	s.awaitReason("for the destination slow") // nobody answers for DNS in this pod
+	if content, err := os.ReadFile(filepath.Join(s.Folder, attempt)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is counted: %q %v", content, err)
+	}
+	next := numbered(2)
+	s.put(sealed(t, next))
+	s.await(next.Version, lifecycle.MeshApplied)
 }
 
 // TestEnvoyHangsMeanwhile: a change waits for Envoy's main thread, and says so. Of those

@@ -27,6 +27,9 @@ type applier struct {
 	clusters    []bootstrap.Cluster
 	retired     []retired
 	lookedAtUse time.Time
+	// kept is whether a container that is killed would start with running.
+	kept         bool
+	triedKeeping time.Time
 
 	mutex sync.Mutex
 	meshState
@@ -47,7 +50,7 @@ const lookEvery = 250 * time.Millisecond
 
 // newApplier knows what Envoy was started with.
 func newApplier(s *Sidecar, config bootstrap.Config, e *envoy) *applier {
-	m := &applier{sidecar: s, admin: newAdmin(s.Folder), envoy: e, folder: newFolder(s.MeshFolder, bootstrap.GenerationFile), config: config}
+	m := &applier{sidecar: s, admin: newAdmin(s.Folder), envoy: e, folder: newFolder(s.MeshFolder, bootstrap.GenerationFile), config: config, kept: true}
 	if running := config.Generation; running != nil {
 		for _, of := range running.Clusters {
 			m.clusters = append(m.clusters, of.AtStart())
@@ -86,6 +89,7 @@ func (m *applier) run(ctx context.Context) {
 		if m.folder.changed() {
 			m.take(ctx)
 		} else {
+			m.keep()
 			m.dismiss(ctx)
 		}
 	}
@@ -131,6 +135,7 @@ func (m *applier) take(ctx context.Context) {
 		m.sidecar.say("%s is in force", named(wanted))
 		m.count(&m.applied)
 		m.inForce()
+		m.keep()
 	case isFinal(err):
 		m.forget()
 		m.reject(wanted, err)
@@ -301,9 +306,25 @@ func (m *applier) attempts(version string) int {
 	return n
 }
 
-// remember that a generation is tried, in case the sidecar does not survive that.
-func (m *applier) remember(version string) {
-	if err := replace(filepath.Join(m.sidecar.Folder, attempt), fmt.Appendf(nil, "%s %d\n", version, m.attempts(version)+1)); err != nil {
+// survive notes that a generation is tried, in case the sidecar does not survive a step of
+// that. A step that ends has been survived, with whatever error; one that the end of the
+// sidecar has cut off may be its cause.
+func (m *applier) survive(version string, step func() error) error {
+	died := m.attempts(version)
+	m.remember(version, died+1)
+	err := step()
+	switch {
+	case errors.Is(err, context.Canceled):
+	case died == 0:
+		m.forget()
+	default:
+		m.remember(version, died)
+	}
+	return err
+}
+
+func (m *applier) remember(version string, times int) {
+	if err := replace(filepath.Join(m.sidecar.Folder, attempt), fmt.Appendf(nil, "%s %d\n", version, times)); err != nil {
 		m.sidecar.say("%v", err)
 	}
 }
