@@ -14,6 +14,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -82,7 +83,7 @@ func TestWhyLive(t *testing.T) {
 	if said.Cluster.State != "missed" || len(said.Cluster.Evidence) != 2 || !strings.Contains(said.Cluster.Evidence[0], "no webhook answered in time") || !strings.Contains(said.Cluster.Evidence[1], "failed-open.") {
 		t.Errorf("it says of a missed pod %+v", said)
 	}
-	if said := whyLive(t, namespace, "deploy/web"); said.Cluster.Now != "comes back without a sidecar" {
+	if said := whyLive(t, namespace, "deploy/web"); !strings.HasPrefix(said.Cluster.Now, "comes back without a sidecar, though it opted in") {
 		t.Errorf("without a webhook it says %+v", said)
 	}
 
@@ -201,7 +202,7 @@ func TestEnableAndDisable(t *testing.T) {
 	}
 	expect(0, "nothing to do", "enable", "deploy/web")
 	expect(0, "-    name: envoy", "disable", "deploy/web", "--dry-run")
-	expect(0, "changed; `kubectl -n", "disable", "deploy/web")
+	expect(0, "changed; its pods are replaced; `kubectl -n", "disable", "deploy/web")
 	if spec() != before {
 		t.Errorf("disabled again, it is %s, and was %s", spec(), before)
 	}
@@ -217,7 +218,79 @@ func TestEnableAndDisable(t *testing.T) {
 		t.Error("it was enabled though its pods would be refused")
 	}
 	labelNamespace(t, c, namespace, nil)
-	expect(0, "kubectl label namespace "+namespace+" service-mesh-enabled=true", "enable", "deploy/web", "--dry-run")
+	eventually(t, "kube-apiserver knows of no label", func() bool {
+		return strings.Contains(ctl(t, "enable", "deploy/web", "--dry-run", "-n", namespace).stderr, "without a sidecar that works")
+	})
+	expect(1, "kubectl label namespace "+namespace+" service-mesh-enabled=true", "enable", "deploy/web", "--dry-run")
+	expect(1, "nothing was changed (--force", "enable", "deploy/web")
+	if spec() != before {
+		t.Error("it was enabled though its pods would have no sidecar")
+	}
+	expect(0, "comes back without a sidecar: namespace "+namespace, "enable", "deploy/web", "--force")
+	if !strings.Contains(spec(), `"service-mesh-enabled":"true"`) {
+		t.Error("it was not enabled by --force")
+	}
+
+	// The way back is open whatever becomes of pods.
+	quota(t, c, namespace, map[corev1.ResourceName]string{corev1.ResourcePods: "0"}, map[corev1.ResourceName]string{corev1.ResourcePods: "0"})
+	eventually(t, "the quota refuses pods", func() bool {
+		return strings.Contains(ctl(t, "disable", "deploy/web", "--dry-run", "-n", namespace).stdout, "a pod created now: refused")
+	})
+	expect(0, "changed; its pods are replaced", "disable", "deploy/web")
+	if spec() != before {
+		t.Error("it was not disabled")
+	}
+}
+
+// TestEnableWithoutPods: whoever may change workloads and create no pods is told that
+// none was tried, and may enable.
+func TestEnableWithoutPods(t *testing.T) {
+	install(t, nil)
+	c := apiServer(t)
+	namespace := newNamespace(t, c, "switch-", map[string]string{optInLabel: "true"})
+	deployment := checkedDeployment(namespace)
+	delete(deployment.Spec.Template.Labels, optInLabel)
+	mustCreate(t, c, deployment)
+	kubeconfig, may := newUser(t, c)
+	may(rule("apps", "deployments", "get,list,patch"), rule("", "namespaces,configmaps", "get,list"))
+	var run ctlRun
+	eventually(t, "the rights are noticed", func() bool {
+		run = ctlAs(t, kubeconfig, "enable", "deploy/web", "-n", namespace)
+		return run.status != 2
+	})
+	if run.status != 0 || !strings.Contains(run.stdout, "not tried, for want of the right to create pods") || !strings.Contains(run.stdout, "deploy/web: changed") {
+		t.Errorf("it ended with %d: %s%s", run.status, run.stdout, run.stderr)
+	}
+}
+
+// TestEnableSaysWhatFollows: pods of some kinds are replaced, those of others are not.
+func TestEnableSaysWhatFollows(t *testing.T) {
+	install(t, nil)
+	c := apiServer(t)
+	namespace := newNamespace(t, c, "switch-", map[string]string{optInLabel: "true"})
+	web := checkedDeployment(namespace).Spec
+	delete(web.Template.Labels, optInLabel)
+	named := metav1.ObjectMeta{Namespace: namespace, Name: "web"}
+	job := *web.Template.DeepCopy()
+	job.Spec.RestartPolicy = corev1.RestartPolicyNever
+	for _, object := range []client.Object{
+		&appsv1.ReplicaSet{ObjectMeta: named, Spec: appsv1.ReplicaSetSpec{Selector: web.Selector, Template: web.Template}},
+		&appsv1.DaemonSet{ObjectMeta: named, Spec: appsv1.DaemonSetSpec{Selector: web.Selector, Template: web.Template, UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}}},
+		&appsv1.StatefulSet{ObjectMeta: named, Spec: appsv1.StatefulSetSpec{Selector: web.Selector, Template: web.Template}},
+		&appsv1.Deployment{ObjectMeta: named, Spec: appsv1.DeploymentSpec{Selector: web.Selector, Template: web.Template, Paused: true}},
+		&batchv1.CronJob{ObjectMeta: named, Spec: batchv1.CronJobSpec{Schedule: "@yearly", JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: job}}}},
+	} {
+		mustCreate(t, c, object)
+	}
+	for ref, says := range map[string]string{
+		"rs/web": "stay as they are, each until it is deleted", "ds/web": "(updateStrategy OnDelete)", "sts/web": "rollout status sts/web",
+		"deploy/web": "rollout resume deploy/web", "cj/web": "the pods of its next Job",
+	} {
+		run := ctl(t, "enable", ref, "-n", namespace)
+		if run.status != 0 || !strings.Contains(run.stdout, says) || strings.Contains(run.stdout, "rollout status") != (ref == "sts/web") {
+			t.Errorf("enabling %s ended with %d: %s%s", ref, run.status, run.stdout, run.stderr)
+		}
+	}
 }
 
 // TestStatusOfAnotherVersion: pods are outdated by what the cluster's webhook makes, and

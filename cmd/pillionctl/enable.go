@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,20 +21,23 @@ import (
 // switchCommand is enable, or disable.
 func (p *program) switchCommand(invocation string, enable bool) *cobra.Command {
 	var (
-		in     cluster
-		dryRun bool
+		in            cluster
+		dryRun, force bool
 	)
 	name, what, effect := "enable", "Have a workload's pods get a sidecar", "sets the opt-in label on the workload's pod template, which is the right place for it"
+	refuses := "Where it refuses the pod, or returns it without a sidecar that works, nothing is changed."
 	if !enable {
+		refuses = "What it says of the pod changes nothing: the way back is always open."
 		name, what, effect = "disable", "Have a workload's pods get no sidecar any more", "takes the opt-in label from the workload's pod template"
 	}
 	cmd := &cobra.Command{
 		Use:   name + " KIND/NAME",
 		Short: what,
 		Long: what + ". It " + effect + ",\n" +
-			"and nothing else; Kubernetes then replaces the pods as for any change of the template. First it shows\n" +
-			"what changes in the pods, and asks kube-apiserver by dry runs whether it takes the change and the pods; if\n" +
-			"not, nothing is changed. Where the manifest is kept elsewhere (Git, Helm), make the same change there.\n\n" + exitHelp,
+			"and nothing else; what Kubernetes then does with the pods that run depends on the kind, and is said at the\n" +
+			"end. First it shows what changes in the pods, and asks kube-apiserver by dry runs about the change and about\n" +
+			"such a pod. " + refuses + " Where the manifest is\n" +
+			"kept elsewhere (Git, Helm), make the same change there.\n\n" + exitHelp,
 		Example: examples(invocation,
 			name+" deploy/web -n shop --dry-run", "see what would change",
 			name+" deploy/web -n shop", "do it"),
@@ -42,13 +47,16 @@ func (p *program) switchCommand(invocation string, enable bool) *cobra.Command {
 	kinds := workloadKinds()
 	cmd.ValidArgsFunction = completeObject(&in, kinds[:len(kinds)-1])
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing")
+	if enable {
+		cmd.Flags().BoolVar(&force, "force", false, "change it even where its pods are refused now, or get no sidecar that works")
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return p.switchInjection(cmd.Context(), &in, args[0], enable, dryRun)
+		return p.switchInjection(cmd.Context(), &in, args[0], enable, dryRun, force || !enable)
 	}
 	return cmd
 }
 
-func (p *program) switchInjection(ctx context.Context, in *cluster, ref string, enable, dryRun bool) error {
+func (p *program) switchInjection(ctx context.Context, in *cluster, ref string, enable, dryRun, anyway bool) error {
 	c, err := in.connect()
 	if err != nil {
 		return err
@@ -83,10 +91,13 @@ func (p *program) switchInjection(ctx context.Context, in *cluster, ref string, 
 	if err := p.showSwitch(where, w, changed); err != nil {
 		return err
 	}
-	if now := c.createdNow(ctx, changed); strings.HasPrefix(now, "refused") {
-		return findings{fmt.Errorf("the pods of %s would be %s; nothing was changed", ref, now)}
-	} else if _, err := fmt.Fprintf(p.out, "%s: a pod created now %s\n", ref, now); err != nil {
+	now := c.createdNow(ctx, changed, where)
+	if _, err := fmt.Fprintf(p.out, "%s: a pod created now: %s\n", ref, now.text); err != nil {
 		return err
+	}
+	if (now.refused || now.bare) && !anyway {
+		return findings{fmt.Errorf("the pods of %s would be %s; nothing was changed (--force does it all the same)", ref,
+			map[bool]string{true: "refused", false: "without a sidecar that works"}[now.refused])}
 	}
 	if dryRun {
 		_, err := fmt.Fprintf(p.out, "%s: nothing was changed (--dry-run)\n", ref)
@@ -95,8 +106,37 @@ func (p *program) switchInjection(ctx context.Context, in *cluster, ref string, 
 	if err := c.Patch(ctx, object, patch); err != nil {
 		return fmt.Errorf("changing %s: %w", ref, err)
 	}
-	_, err = fmt.Fprintf(p.out, "%s: changed; `kubectl -n %s rollout status %s` follows it\n", ref, where.namespace.Name, ref)
+	_, err = fmt.Fprintf(p.out, "%s: changed; %s\n", ref, whatFollows(object, ref))
 	return err
+}
+
+// whatFollows says when the pods of a workload whose template was changed get to be
+// like it.
+func whatFollows(object client.Object, ref string) string {
+	namespace := object.GetNamespace()
+	rolls := fmt.Sprintf("its pods are replaced; `kubectl -n %s rollout status %s` follows it", namespace, ref)
+	const byHand = "the pods that run stay as they are, each until it is deleted"
+	switch o := object.(type) {
+	case *appsv1.Deployment:
+		if o.Spec.Paused {
+			return fmt.Sprintf("it is paused, so its pods are replaced after `kubectl -n %s rollout resume %s`", namespace, ref)
+		}
+		return rolls
+	case *appsv1.StatefulSet:
+		if o.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType {
+			return byHand + " (updateStrategy OnDelete)"
+		}
+		return rolls
+	case *appsv1.DaemonSet:
+		if o.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType {
+			return byHand + " (updateStrategy OnDelete)"
+		}
+		return rolls
+	case *batchv1.CronJob:
+		return "the pods of its next Job are made so, and those that run stay as they are"
+	default:
+		return byHand
+	}
 }
 
 // tellNamespace says on standard error what the namespace's half of the opt-in lacks.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"strings"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -100,7 +102,7 @@ func (c *connection) tell(ctx context.Context, object client.Object, j *judged, 
 	a := &clusterAccount{
 		Release: r.Namespace + "/" + r.Name, Revision: r.Revision(),
 		Selected: f.Selecting(r, where.namespace, j.pod.Metadata.Labels),
-		Now:      c.createdNow(ctx, object),
+		Now:      c.createdNow(ctx, object, where).text,
 	}
 	if f.Mutating.Err != nil {
 		a.Selected = []string{fmt.Sprintf("not known: %v", f.Mutating.Err)}
@@ -121,23 +123,53 @@ func (c *connection) tell(ctx context.Context, object client.Object, j *judged, 
 	return a
 }
 
+// attempt is what becomes of a pod like those of a workload that is created as a dry run.
+type attempt struct {
+	// text is a predicate, as "comes back with a sidecar of version ...".
+	text string
+	// refused: kube-apiserver does not take it; bare: it takes it without a sidecar that
+	// works. Neither holds where none was tried.
+	refused, bare bool
+}
+
 // createdNow creates a pod like those of the object, as a dry run.
-func (c *connection) createdNow(ctx context.Context, object client.Object) string {
+func (c *connection) createdNow(ctx context.Context, object client.Object, where *place) attempt {
 	template, why := c.template(ctx, object)
 	if template == nil {
-		return "not tried: " + why
+		return attempt{text: "not tried: " + why}
 	}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		GenerateName: "pillionctl-why-", Namespace: object.GetNamespace(), Labels: template.Labels, Annotations: template.Annotations,
 	}, Spec: template.Spec}
 	if err := c.Create(ctx, pod, client.DryRunAll); err != nil {
-		return fmt.Sprintf("refused: %v", err)
+		if apierrors.IsForbidden(err) && !c.mayCreatePods(ctx, pod.Namespace) {
+			return attempt{text: fmt.Sprintf("not tried, for want of the right to create pods: %v", err)}
+		}
+		return attempt{text: fmt.Sprintf("refused: %v", err), refused: true}
 	}
-	status, err := injector.ParseStatus(pod.Annotations[injector.StatusAnnotation])
+	audit, err := where.release.Audit(pod, injector.Namespace{Name: pod.Namespace, Labels: known(where.namespace.Labels)})
 	if err != nil {
-		return "comes back without a sidecar"
+		return attempt{text: fmt.Sprintf("not understood: %v", err), bare: true}
 	}
-	return fmt.Sprintf("comes back with a sidecar of version %s, configuration %s, %s", status.Version, status.Config, status.Mode)
+	switch s := audit.Status; audit.State {
+	case injector.Injected, injector.Outdated:
+		return attempt{text: fmt.Sprintf("comes back with a sidecar of version %s, configuration %s, %s", s.Version, s.Config, s.Mode)}
+	case injector.Damaged:
+		return attempt{text: "comes back with a sidecar that cannot work: " + audit.Message, bare: true}
+	case injector.Missed:
+		return attempt{text: "comes back without a sidecar, though it opted in: `pillionctl check` tells why", bare: true}
+	default:
+		return attempt{text: "comes back without a sidecar: " + audit.Message, bare: true}
+	}
+}
+
+// mayCreatePods asks kube-apiserver, which answers both a missing right and a pod that
+// is not taken with the same status.
+func (c *connection) mayCreatePods(ctx context.Context, namespace string) bool {
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "create", Resource: "pods"},
+	}}
+	return c.Create(ctx, review) != nil || review.Status.Allowed
 }
 
 // template is what the pods of an object are made of: of a pod, its controller's.
