@@ -22,8 +22,14 @@ import (
 )
 
 // replace does as the controller of a ReplicaSet: it keeps as many pods as there should
-// be, and as a node: they run.
+// be, and as a node: they run, and are Ready.
 func replace(t *testing.T, c client.Client, set *appsv1.ReplicaSet) {
+	t.Helper()
+	replaceBy(t, c, set, func() { podOf(t, c, set, "ReplicaSet", corev1.RestartPolicyAlways) })
+}
+
+// replaceBy is replace, with how a pod is made.
+func replaceBy(t *testing.T, c client.Client, set *appsv1.ReplicaSet, another func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -36,7 +42,7 @@ func replace(t *testing.T, c client.Client, set *appsv1.ReplicaSet) {
 				return
 			}
 			if len(pods.Items) < int(*set.Spec.Replicas) && ctx.Err() == nil {
-				podOf(t, c, set, "ReplicaSet", corev1.RestartPolicyAlways)
+				another()
 			}
 		}, 50*time.Millisecond)
 	}()
@@ -189,6 +195,63 @@ func TestAuditorEvictsAtARate(t *testing.T) {
 	most := 1 + time.Since(started).Minutes()
 	if n := evictions(t, auditor, "evicted"); n > most {
 		t.Errorf("%v pods were evicted in %s, at most %v were to be", n, time.Since(started), most)
+	}
+}
+
+// TestAuditorEvictsWhatServesAgain: of a workload that nothing protects and whose pods do
+// not work behind Envoy, one pod is lost. When it is Ready after all, the others follow.
+func TestAuditorEvictsWhatServesAgain(t *testing.T) {
+	c := apiServer(t)
+	installed := install(t, auditing("serves", true))
+	namespace := newNamespace(t, c, "evicted-", nil)
+	web := deployment(t, c, namespace, "web", 3)
+	for range 3 {
+		podOf(t, c, web, "ReplicaSet", corev1.RestartPolicyAlways)
+	}
+	labelLater(t, c, namespace, "serves")
+	came := make(chan *corev1.Pod, 3)
+	replaceBy(t, c, web, func() {
+		came <- podWhich(t, c, web, "ReplicaSet", corev1.RestartPolicyAlways, corev1.ConditionFalse)
+	})
+	installed.webhookReady(t, c, true)
+	auditor := installed.startAuditor(t)
+	for n := range 3 {
+		pod := <-came
+		passes(t, auditor, 3)
+		if got := evictions(t, auditor, "evicted"); got != float64(n+1) {
+			t.Errorf("%v pods are evicted, and of %d that came the last one is not Ready", got, n+1)
+		}
+		pod.Status.Conditions[0].Status = corev1.ConditionTrue
+		if err := c.Status().Update(t.Context(), pod); err != nil {
+			t.Fatal(err)
+		}
+	}
+	audited(t, auditor, injector.Injected, 3)
+	audited(t, auditor, injector.Missed, 0)
+}
+
+// TestAuditorEvictsPastAFailure: pods that kube-apiserver cannot evict, since two budgets
+// cover them, are counted, and keep none of the others.
+func TestAuditorEvictsPastAFailure(t *testing.T) {
+	c := apiServer(t)
+	installed := install(t, auditing("past", true))
+	namespace := newNamespace(t, c, "evicted-", nil)
+	api, web := deployment(t, c, namespace, "api", 1), deployment(t, c, namespace, "web", 1)
+	podOf(t, c, api, "ReplicaSet", corev1.RestartPolicyAlways)
+	podOf(t, c, web, "ReplicaSet", corev1.RestartPolicyAlways)
+	b := budget(t, c, api, 1)
+	second := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "second"}, Spec: b.Spec}
+	if err := c.Create(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	labelLater(t, c, namespace, "past")
+	replace(t, c, web)
+	installed.webhookReady(t, c, true)
+	auditor := installed.startAuditor(t)
+	audited(t, auditor, injector.Injected, 1)
+	audited(t, auditor, injector.Missed, 1)
+	if failed := evictions(t, auditor, "failed"); failed == 0 {
+		t.Error("no eviction has failed")
 	}
 }
 

@@ -135,8 +135,14 @@ func deployment(t *testing.T, c client.Client, namespace, name string, replicas 
 	return set
 }
 
-// podOf makes a pod of a controller, running, as a node would report it.
+// podOf makes a pod of a controller, running and Ready, as a node would report it.
 func podOf(t *testing.T, c client.Client, owner client.Object, kind string, policy corev1.RestartPolicy) *corev1.Pod {
+	t.Helper()
+	return podWhich(t, c, owner, kind, policy, corev1.ConditionTrue)
+}
+
+// podWhich is podOf, with whether the pod is Ready.
+func podWhich(t *testing.T, c client.Client, owner client.Object, kind string, policy corev1.RestartPolicy, ready corev1.ConditionStatus) *corev1.Pod {
 	t.Helper()
 	pod := appPod("")
 	pod.GenerateName, pod.Namespace = owner.GetName()+"-", owner.GetNamespace()
@@ -153,7 +159,7 @@ func podOf(t *testing.T, c client.Client, owner client.Object, kind string, poli
 		t.Fatal(err)
 	}
 	pod.Status.Phase = corev1.PodRunning
-	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}
 	if err := c.Status().Update(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package auditor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -28,9 +29,13 @@ type evictor struct {
 	log     *slog.Logger
 }
 
+// mostOfARequest is how long one request to kube-apiserver may take.
+const mostOfARequest = 30 * time.Second
+
 // evict evicts what may be evicted now, for some time. It stops when the webhook is not
-// ready: the next pod would be missed as well. It is unfinished while it is to be
-// seen what comes of evictions, or others have to follow.
+// ready: the next pod would be missed as well. One that cannot be evicted keeps none of the
+// others: it is counted and told in the error. It is unfinished while it is to be seen
+// what comes of evictions, or others have to follow.
 func (e *evictor) evict(ctx context.Context, f *findings, atMost time.Duration) (unfinished bool, err error) {
 	for _, given := range e.trials.learn(f) {
 		e.leaveAlone(ctx, given)
@@ -38,23 +43,38 @@ func (e *evictor) evict(ctx context.Context, f *findings, atMost time.Duration) 
 	e.metrics.leftAlone.Set(float64(e.trials.leftAlone()))
 	limited, cancel := context.WithTimeout(ctx, atMost)
 	defer cancel()
+	var failures []error
 	for _, candidate := range e.trials.candidates(f) {
+		if !e.trials.open() {
+			break
+		}
 		if err := e.rate.Wait(limited); err != nil {
-			return ctx.Err() == nil, nil // the rest has to wait for the next pass
+			return ctx.Err() == nil, errors.Join(failures...) // the rest has to wait for the next pass
 		}
-		ready, err := e.webhookIsReady(ctx)
-		if err != nil {
-			return false, err
-		}
+		ready, err := e.try(ctx, candidate)
 		if !ready {
-			e.log.Warn("no pod is evicted while no replica of the webhook is ready", "service", e.service)
-			return false, nil
+			return false, errors.Join(append(failures, err)...)
 		}
-		if err := e.one(ctx, candidate); err != nil {
-			return false, err
+		// As many as a person reads; the counter has all of them.
+		if err != nil && len(failures) < 5 {
+			failures = append(failures, err)
 		}
 	}
-	return e.trials.waiting(), nil
+	return e.trials.waiting(), errors.Join(failures...)
+}
+
+// try evicts a pod if the webhook is ready for the next one.
+func (e *evictor) try(ctx context.Context, c candidate) (ready bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, mostOfARequest)
+	defer cancel()
+	if ready, err = e.webhookIsReady(ctx); err != nil || !ready {
+		if err == nil {
+			e.log.Warn("no pod is evicted while no replica of the webhook is ready", "service", e.service)
+		}
+		return false, err
+	}
+	e.trials.tried(c)
+	return true, e.one(ctx, c)
 }
 
 // webhookIsReady asks whether the webhook's Service leads to a replica that is ready.

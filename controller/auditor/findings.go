@@ -27,9 +27,10 @@ type group struct {
 	namespace string
 	// controller is what made them, as a ReplicaSet; the zero value for a bare pod.
 	controller metav1.OwnerReference
-	// injected counts those whose sidecar works, of whatever version.
-	injected int
-	flawed   []flawed
+	// injected counts those whose sidecar is whole, of whatever version, and unready those
+	// among them that are not Ready: the app may not work behind Envoy.
+	injected, unready int
+	flawed            []flawed
 	// message says the state of one of the flawed pods, by state.
 	message map[injector.State]string
 }
@@ -102,6 +103,9 @@ func add(groups map[types.UID]*group, namespace string, s *seen, audit *injector
 	switch audit.State {
 	case injector.Injected, injector.Outdated:
 		g.injected++
+		if !s.ready() {
+			g.unready++
+		}
 	case injector.Missed, injector.Damaged:
 		g.flawed = append(g.flawed, flawed{s.Metadata.Name, s.Metadata.UID, audit.State})
 		if g.message == nil {

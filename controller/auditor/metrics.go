@@ -35,7 +35,7 @@ func NewMetrics(set *metric.Set) *Metrics {
 		last:      set.Gauge("audit_last_success_timestamp_seconds", "When the last complete audit ended; 0 while there was none."),
 		interval:  set.Gauge("audit_interval_seconds", "Time between the beginnings of two audits; 0 where there are none."),
 		evictions: set.Counters("audit_evictions_total", "Evictions of pods whose sidecar is missing or damaged, by what came of them.", "result"),
-		leftAlone: set.Gauge("audit_workloads_left_alone", "Workloads that are not evicted any more, because a pod that was made anew had no sidecar that works either."),
+		leftAlone: set.Gauge("audit_workloads_left_alone", "Workloads that are not evicted any more, because the pod that came in place of an evicted one has no sidecar that works either, or none that is Ready came."),
 	}
 	for _, state := range []injector.State{injector.Injected, injector.Outdated, injector.Damaged, injector.Missed, injector.NotInjected} {
 		m.pods.WithLabelValues(string(state))

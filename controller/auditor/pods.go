@@ -105,6 +105,22 @@ type seen struct {
 		DeletionTimestamp string                  `json:"deletionTimestamp"`
 		OwnerReferences   []metav1.OwnerReference `json:"ownerReferences"`
 	} `json:"metadata"`
+	Status struct {
+		Conditions []struct {
+			Type   corev1.PodConditionType `json:"type"`
+			Status corev1.ConditionStatus  `json:"status"`
+		} `json:"conditions"`
+	} `json:"status"`
+}
+
+// ready says whether the pod has the condition Ready.
+func (s *seen) ready() bool {
+	for _, c := range s.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
 }
 
 // controller is what made the pod; the zero value for a bare one.
