@@ -64,8 +64,8 @@ func (c *connection) meshPods(ctx context.Context, f *preflight.Facts, services 
 			continue
 		}
 		err := c.eachPod(ctx, namespace.Name, func(pod *corev1.Pod) error {
-			status, err := injector.ParseStatus(pod.Annotations[injector.StatusAnnotation])
-			if err != nil || !names[namespace.Name][status.Service] || pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil {
+			status, unread := injector.ParseStatus(pod.Annotations[injector.StatusAnnotation])
+			if unread != nil || !names[namespace.Name][status.Service] || pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil {
 				return nil
 			}
 			if len(lines) == maxPods {
