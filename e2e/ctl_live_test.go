@@ -118,6 +118,24 @@ func TestWhyLiveRefuses(t *testing.T) {
 	}
 }
 
+// TestDiffConfigurationAndStatusOfNoNamespace: a misspelled namespace is not one in which all is well.
+func TestDiffConfigurationAndStatusOfNoNamespace(t *testing.T) {
+	install(t, nil)
+	file := filepath.Join(t.TempDir(), "new.yaml")
+	if err := os.WriteFile(file, []byte("apiVersion: pillion.dev/v1alpha1\nkind: InjectorConfig\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	plain := newNamespace(t, apiServer(t), "plain-", nil)
+	for _, args := range [][]string{{"status"}, {"diff", "-f", file}} {
+		if run := ctl(t, append(args, "-n", "shpo")...); run.status != 2 || !strings.Contains(run.stderr, "there is no namespace shpo") {
+			t.Errorf("%v ended with %d: %s%s", args, run.status, run.stdout, run.stderr)
+		}
+		if run := ctl(t, append(args, "-n", plain)...); run.status != 0 || !strings.Contains(run.stderr, "namespace "+plain+" belongs to no release") {
+			t.Errorf("%v ended with %d: %s%s", args, run.status, run.stdout, run.stderr)
+		}
+	}
+}
+
 // TestDiffConfiguration: a new configuration is compared on what is in the cluster.
 func TestDiffConfiguration(t *testing.T) {
 	install(t, nil)

@@ -82,6 +82,9 @@ func (p *program) diff(ctx context.Context, o *diffOptions, format string) error
 	if err != nil {
 		return err
 	}
+	if err := p.inNamespace(f, o.namespace); err != nil {
+		return err
+	}
 	before, after, err := p.newConfiguration(f, o.file)
 	if err != nil {
 		return err

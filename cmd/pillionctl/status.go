@@ -91,6 +91,9 @@ func (p *program) status(ctx context.Context, in *cluster, pods bool) (*clusterS
 	if err != nil {
 		return nil, err
 	}
+	if err := p.inNamespace(f, in.namespace); err != nil {
+		return nil, err
+	}
 	lines, unsure, err := c.workloads(ctx, f, in.namespace)
 	if err != nil {
 		return nil, err
@@ -189,6 +192,22 @@ func (c *connection) installation(ctx context.Context, now time.Time) (*prefligh
 		return nil, fmt.Errorf("listing the Namespaces: %w", f.Namespaces.Err)
 	}
 	return f, nil
+}
+
+// inNamespace says whether the namespace that was asked for is there, and on standard
+// error where no release is for it, so that nothing will be found in it.
+func (p *program) inNamespace(f *preflight.Facts, name string) error {
+	if name == "" {
+		return nil
+	}
+	at := slices.IndexFunc(f.Namespaces.Value, func(ns corev1.Namespace) bool { return ns.Name == name })
+	if at < 0 {
+		return fmt.Errorf("there is no namespace %s", name)
+	}
+	if !slices.ContainsFunc(f.Releases.Value, func(r preflight.Installed) bool { return r.Claims(&f.Namespaces.Value[at]) }) {
+		fmt.Fprintf(p.errors, "namespace %s belongs to no release: `pillionctl check -n %s` tells what it would take\n", name, name)
+	}
+	return nil
 }
 
 // workloads audits the pods of namespaces that opted in, or of one namespace, each by
