@@ -99,6 +99,7 @@ func installationFaults() []fault {
 		{"nobody is told of new pods", deleted("MutatingWebhookConfiguration"), []string{"webhook-configured", "call-injects"}, []string{"no MutatingWebhookConfiguration sends new pods"}},
 		{"the configuration cannot be read", brokenConfiguration, []string{"configuration-valid"}, []string{"nonsense"}},
 		{"a release left its configuration", leftover, []string{"leftover-configuration"}, []string{"calls Service gone/gone-webhook"}},
+		{"the controller is gone", deletedController, []string{"controller-available"}, []string{"there is no Deployment of the controller"}},
 		{"another webhook rebuilds sidecars", rebuildingWebhook, []string{"call-injects"}, []string{
 			"came back with a sidecar that cannot work", `has the restartPolicy "" and not Always`,
 			"comes without a sidecar that works", "ValidatingAdmissionPolicy 'pillion'",
@@ -250,6 +251,23 @@ func deleted(kind string) func(*testing.T, client.Client, *installation) func() 
 				t.Error(err)
 			}
 		}
+	}
+}
+
+func deletedController(t *testing.T, c client.Client, i *installation) func() {
+	t.Helper()
+	d := &appsv1.Deployment{}
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(i.release.Of("controller", "Deployment")), d); err != nil {
+		t.Fatal(err)
+	}
+	deleteObject(t, c, d)
+	return func() {
+		d.SetResourceVersion("")
+		d.SetUID("")
+		if err := c.Create(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		setAvailable(t, c, d, *d.Spec.Replicas)
 	}
 }
 

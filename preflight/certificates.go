@@ -79,6 +79,9 @@ func certificateTrusted(f *Facts, r *Installed) []Finding {
 		report.problem("the webhook's Secret has no tls.crt, so that no replica can serve")
 		return report.findings
 	}
+	if f.Mutating.Err != nil || f.Validating.Err != nil {
+		report.add(Unknown, "the certificate was not held against the caBundle, since the webhook configurations could not be read")
+	}
 	host := r.Name + "." + r.Namespace + ".svc"
 	intermediates := x509.NewCertPool()
 	for _, c := range others {

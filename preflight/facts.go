@@ -55,6 +55,9 @@ type Installed struct {
 	// Certificate is the tls.crt that the webhook serves with, in PEM; empty where
 	// there is none.
 	Certificate Seen[[]byte]
+	// ControllerMeant says that the chart brought a controller, by the labels of that
+	// Secret; where it may not be read, it is not known and false.
+	ControllerMeant bool
 	// Trials are pods that were created without being stored, in namespaces of this
 	// release.
 	Trials []Trial

@@ -1,12 +1,18 @@
 package preflight
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -183,6 +189,54 @@ func TestPodSecurityByDefault(t *testing.T) {
 		}}
 		if got := result(t, f, "pod-security"); got.Level() != want {
 			t.Errorf("%s is told as %v", message, got.Findings)
+		}
+	}
+}
+
+// TestCertificateWithoutConfigurations: whoever reads the Secret and not the caBundle
+// does not know whether they belong together.
+func TestCertificateWithoutConfigurations(t *testing.T) {
+	t.Parallel()
+	r := installed(t, "")
+	r.Certificate.Value = selfSigned(t)
+	for _, blind := range []func(*Facts){
+		func(f *Facts) { f.Mutating.Err = errors.New("forbidden") },
+		func(f *Facts) { f.Validating.Err = errors.New("forbidden") },
+	} {
+		f := &Facts{Now: time.Unix(0, 0), Releases: Seen[[]Installed]{Value: []Installed{r}}}
+		if got := result(t, f, "certificate-trusted"); got.Level() != "" {
+			t.Fatalf("without entries it says %v", got.Findings)
+		}
+		blind(f)
+		if got := result(t, f, "certificate-trusted"); got.Level() != Unknown {
+			t.Errorf("without a look it is %q", got.Level())
+		}
+	}
+}
+
+func selfSigned(t *testing.T) []byte {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Unix(0, 0), NotAfter: time.Unix(3600, 0)}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})
+}
+
+// TestNoController: without its Deployment it depends on whether the chart brought one.
+func TestNoController(t *testing.T) {
+	t.Parallel()
+	for meant, want := range map[bool]Level{true: Problem, false: Notice} {
+		r := installed(t, "")
+		r.ControllerMeant = meant
+		f := &Facts{Releases: Seen[[]Installed]{Value: []Installed{r}}}
+		if got := result(t, f, "controller-available"); got.Level() != want {
+			t.Errorf("meant: %t: it says %v, want %q", meant, got.Findings, want)
 		}
 	}
 }

@@ -46,9 +46,14 @@ func available(component string) func(*Facts, *Installed) []Finding {
 			found = true
 			report.availability(d)
 		}
-		// Without a controller somebody else makes the certificates.
-		if !found && component == "webhook" {
-			report.problem("there is no Deployment of the webhook in namespace %s", r.Namespace)
+		switch {
+		case found:
+		case component == "webhook" || r.ControllerMeant:
+			report.problem("there is no Deployment of the %s in namespace %s", component, r.Namespace)
+			report.hint("`helm upgrade` puts it back")
+		default:
+			report.notice("there is no Deployment of the %s in namespace %s", component, r.Namespace)
+			report.hint("that is right only where the release's values leave it out: another tls.source than controller, no auditor and no MeshServices")
 		}
 		return report.findings
 	}

@@ -119,6 +119,7 @@ func (c *connection) certificate(ctx context.Context, r *preflight.Installed) {
 	switch err := c.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: name}, &secret); {
 	case err == nil:
 		r.Certificate.Value = secret.Data[corev1.TLSCertKey]
+		r.ControllerMeant = secret.Labels["app.kubernetes.io/component"] == "controller"
 	case !apierrors.IsNotFound(err):
 		r.Certificate.Err = err
 	}
