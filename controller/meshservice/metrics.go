@@ -52,7 +52,7 @@ func NewMetrics(set *metric.Set) *Metrics {
 		pods:     set.Gauges("mesh_service_pods", "Running pods with a sidecar, of services with a MeshService, by what they said of it; the leader knows.", "state"),
 		writes:   set.Counters("mesh_service_writes_total", "ConfigMaps and statuses of MeshServices that were written.", "what"),
 		asked:    set.Counters("mesh_service_asked_total", "Sidecars that were asked what they run, by whether they answered.", "result"),
-		last:     set.Gauge("mesh_service_pods_last_asked_timestamp_seconds", "When all pods that have something to say had been asked last; 0 while they had not."),
+		last:     set.Gauge("mesh_service_pods_last_asked_timestamp_seconds", "When the last look at the pods ended, which asks those that may have something new to say; 0 while there was none."),
 	}
 	for _, state := range states() {
 		m.services.WithLabelValues(state)

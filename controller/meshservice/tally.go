@@ -54,8 +54,11 @@ func count(version string, pods []pod, answers map[types.UID]*answer) *tally {
 }
 
 func silenceOf(a *answer) string {
-	if a == nil || a.silence == "" {
+	switch {
+	case a == nil:
 		return "it has no address yet"
+	case a.silence == "":
+		return "it was not asked yet"
 	}
 	return a.silence
 }

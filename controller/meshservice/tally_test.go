@@ -2,7 +2,6 @@ package meshservice
 
 import (
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
@@ -50,6 +49,8 @@ func TestCount(t *testing.T) {
 			pods{Total: 1, Rejected: 1}, "False Rejected", "pod a: it was changed on the way; 0 of 1 pods run version v2"},
 		"one is silent": {[]*answer{current, {silence: "it refused the connection"}}, 0, pods{Total: 2, Current: 1, Unknown: 1}, "Unknown NoAnswer",
 			"1 of 2 pods run version v2; 1 did not say: pod b: it refused the connection"},
+		"one was not asked yet": {[]*answer{current, {}}, 0, pods{Total: 2, Current: 1, Unknown: 1}, "Unknown NoAnswer",
+			"1 of 2 pods run version v2; 1 did not say: pod b: it was not asked yet"},
 		"one is of before there was a volume": {[]*answer{current}, 1, pods{Total: 2, Current: 1, Unknown: 1}, "Unknown NoAnswer",
 			"1 of 2 pods run version v2; 1 were injected by an older version or configuration and cannot get it: restart them"},
 	} {
@@ -76,33 +77,5 @@ func TestCount(t *testing.T) {
 				t.Errorf("the same answers are counted as %+v and as %+v", got, again)
 			}
 		})
-	}
-}
-
-func TestWhoIsAskedAgain(t *testing.T) {
-	now := time.Now()
-	ago := func(d time.Duration, a *answer) *answer {
-		a.at = now.Add(-d)
-		return a
-	}
-	for name, test := range map[string]struct {
-		answer  *answer
-		foreign bool
-		due     bool
-	}{
-		"never asked": {&answer{}, false, true},
-		"settled":     {ago(time.Minute, said(lifecycle.MeshApplied, "v", "v", "")), false, false},
-		"settled, but another hand has the ConfigMap": {ago(time.Second, said(lifecycle.MeshApplied, "v", "v", "")), true, true},
-		"silent while another hand has the ConfigMap": {ago(time.Second, &answer{silence: "no"}), true, false},
-		"settled long ago":                            {ago(6*time.Minute, said(lifecycle.MeshApplied, "v", "v", "")), false, true},
-		"runs another":                                {ago(time.Second, said(lifecycle.MeshApplied, "u", "u", "")), false, true},
-		"rejected":                                    {ago(time.Second, said(lifecycle.MeshRejected, "v", "v", "")), false, true},
-		"silent":                                      {ago(time.Second, &answer{silence: "no"}), false, false},
-		"silent for some time":                        {ago(time.Minute, &answer{silence: "no"}), false, true},
-		"passes traffic throug":                       {ago(time.Second, said(lifecycle.MeshPassthrough, "", "", "")), false, true},
-	} {
-		if got := test.answer.due("v", test.foreign, now); got != test.due {
-			t.Errorf("%s: due %t, want %t", name, got, test.due)
-		}
 	}
 }

@@ -1,0 +1,145 @@
+package meshservice
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/time/rate"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pillion-mesh/pillion/lifecycle"
+	"github.com/pillion-mesh/pillion/metric"
+)
+
+func TestWhoIsAskedAgain(t *testing.T) {
+	now := time.Now()
+	ago := func(d time.Duration, a *answer) *answer {
+		a.at = now.Add(-d)
+		return a
+	}
+	settled := said(lifecycle.MeshApplied, "v", "v", "")
+	silent := func(times int) *answer { return &answer{silence: "no", silent: times} }
+	for name, test := range map[string]struct {
+		answer  *answer
+		pods    int
+		foreign bool
+		due     bool
+	}{
+		"never asked":                                 {&answer{}, 1, false, true},
+		"settled":                                     {ago(time.Minute, settled), 1, false, false},
+		"settled long ago":                            {ago(6*time.Minute, said(lifecycle.MeshApplied, "v", "v", "")), 1, false, true},
+		"settled long ago, one of very many":          {ago(19*time.Minute, said(lifecycle.MeshApplied, "v", "v", "")), 60_000, false, false},
+		"settled longer ago, one of very many":        {ago(21*time.Minute, said(lifecycle.MeshApplied, "v", "v", "")), 60_000, false, true},
+		"runs another":                                {ago(time.Second, said(lifecycle.MeshApplied, "u", "u", "")), 1, false, true},
+		"rejected":                                    {ago(time.Second, said(lifecycle.MeshRejected, "v", "v", "")), 1, false, true},
+		"silent":                                      {ago(time.Second, silent(1)), 1, false, false},
+		"silent for some time":                        {ago(time.Minute, silent(1)), 1, false, true},
+		"silent three times":                          {ago(time.Minute, silent(3)), 1, false, false},
+		"silent three times, and for longer":          {ago(2*time.Minute, silent(3)), 1, false, true},
+		"silent for ever":                             {ago(17*time.Minute, silent(1_000_000)), 1, false, true},
+		"passes traffic through":                      {ago(time.Second, said(lifecycle.MeshPassthrough, "", "", "")), 1, false, true},
+		"settled, but another hand has the ConfigMap": {ago(time.Second, said(lifecycle.MeshApplied, "v", "v", "")), 1, true, true},
+		"silent while another hand has the ConfigMap": {ago(time.Second, silent(1)), 1, true, false},
+	} {
+		if got := test.answer.due("v", test.foreign, now, test.pods); got != test.due {
+			t.Errorf("%s: due %t, want %t", name, got, test.due)
+		}
+	}
+}
+
+func named(name string) types.NamespacedName { return types.NamespacedName{Namespace: "n", Name: name} }
+
+// TestWhoIsAskedFirst: a version that is new before everything else, each service in turn,
+// and in a service who was not asked for longest.
+func TestWhoIsAskedFirst(t *testing.T) {
+	now := time.Now()
+	var questions []question
+	add := func(service, ip, about string, minutes, silent int) {
+		questions = append(questions, question{named(service), "v2", ip, &answer{at: now.Add(-time.Duration(minutes) * time.Minute), about: about, silent: silent}})
+	}
+	for n := range 4 {
+		add("large", fmt.Sprint("large", 4-n), "v2", 10+n, 0)
+	}
+	add("small", "small1", "v2", 1, 0)
+	add("changed", "changed1", "v1", 3, 0)
+	add("changed", "changed2", "v1", 2, 0)
+	add("silent", "silent1", "v1", 1, 1)
+	var order []string
+	for _, q := range inOrder(questions) {
+		order = append(order, q.ip)
+	}
+	// Those of one rank may be in any order.
+	slices.Sort(order[2:5])
+	if diff := cmp.Diff([]string{"changed1", "changed2", "large1", "silent1", "small1", "large2", "large3", "large4"}, order); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestSilentPodsKeepNobodyWaiting: the pods of one service cannot be reached. What those of
+// another say is told before that is known of all of them, and not all of them are tried.
+func TestSilentPodsKeepNobodyWaiting(t *testing.T) {
+	const silentPods = 100
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"running":{"version":"v2"},"state":"Applied"}`)
+	}))
+	t.Cleanup(server.Close)
+	var mu sync.Mutex
+	var tried int
+	told := make(chan struct{})
+	k := &Keeper{
+		options: Options{Interval: time.Minute, Now: time.Now, Log: slog.New(slog.DiscardHandler)},
+		metrics: NewMetrics(metric.NewSet("controller", "v")),
+		asker: newAsker(15020, func(ctx context.Context, network, address string) (net.Conn, error) {
+			var d net.Dialer
+			if strings.HasPrefix(address, "10.0.0.") {
+				return d.DialContext(ctx, network, server.Listener.Addr().String())
+			}
+			mu.Lock()
+			tried++
+			mu.Unlock()
+			// The other one's words are not to depend on when these end.
+			select {
+			case <-told:
+			case <-t.Context().Done():
+			}
+			return nil, &net.OpError{Op: "dial", Err: context.DeadlineExceeded}
+		}),
+	}
+	services := map[types.NamespacedName]service{named("silent"): {version: "v2"}, named("well"): {version: "v2"}}
+	pods := map[types.NamespacedName][]pod{}
+	for n := range silentPods {
+		pods[named("silent")] = append(pods[named("silent")], pod{types.UID(fmt.Sprint("s", n)), fmt.Sprint("s", n), fmt.Sprint("10.1.0.", n), true})
+	}
+	for n := range 3 {
+		pods[named("well")] = append(pods[named("well")], pod{types.UID(fmt.Sprint("w", n)), fmt.Sprint("w", n), fmt.Sprint("10.0.0.", n), true})
+	}
+	answers := map[types.UID]*answer{}
+	var order []string
+	k.askAll(t.Context(), k.questions(services, pods, answers), rate.NewLimiter(rate.Inf, 1), func(service types.NamespacedName) {
+		mu.Lock()
+		defer mu.Unlock()
+		counted := count("v2", pods[service], answers)
+		order = append(order, fmt.Sprintf("%s: %d current, %d unknown", service.Name, counted.pods.Current, counted.pods.Unknown))
+		if service.Name == "well" {
+			close(told)
+		}
+	})
+	if diff := cmp.Diff([]string{"well: 3 current, 0 unknown", "silent: 0 current, 100 unknown"}, order); diff != "" {
+		t.Errorf("what was told (-want +got):\n%s", diff)
+	}
+	// Those on the way when it became clear are tried, too.
+	if most := manySilent + askedAtOnce; tried > most {
+		t.Errorf("%d of the pods that cannot be reached were tried, want %d at most", tried, most)
+	}
+}
