@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 // TestChartNotes: what Helm prints after an installation says what is left to do for
@@ -46,6 +48,66 @@ func TestChartNotes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNotesWithoutPolicies: where Kubernetes cannot bound the controller's right to change
+// ConfigMaps, and the right of others to program Envoys by them, Helm says so.
+func TestNotesWithoutPolicies(t *testing.T) {
+	const warning = "has no ValidatingAdmissionPolicy"
+	for _, test := range []struct {
+		version, values string
+		warns           bool
+	}{
+		{"1.29.4", "", true},
+		{"1.30.0", "", false},
+		{"1.29.4", "controller.meshServices.enabled=false", false},
+	} {
+		t.Run(test.version+" "+test.values, func(t *testing.T) {
+			notes := notesFor(t, test.version, test.values)
+			if strings.Contains(notes, warning) != test.warns {
+				t.Errorf("that it %q is said: %t, want %t:\n%s", warning, !test.warns, test.warns, notes)
+			}
+			if test.warns && (!strings.Contains(notes, "WARNING: Kubernetes v1.29.4 ") || !strings.Contains(notes, "--set controller.meshServices.enabled=false")) {
+				t.Errorf("the warning does not name the version, or what to do:\n%s", notes)
+			}
+		})
+	}
+}
+
+// notesFor are the notes for a version of Kubernetes. Helm renders them for its own version
+// alone, or for a cluster's, so here they are a template like others.
+func notesFor(t *testing.T, version, values string) string {
+	t.Helper()
+	noteInputs(t)
+	chart := t.TempDir()
+	templates := filepath.Join(chart, "templates")
+	if err := os.CopyFS(chart, os.DirFS(chartFolder)); err != nil {
+		t.Fatal(err)
+	}
+	notes, err := os.ReadFile(filepath.Join(templates, "NOTES.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{
+		"_notes.tpl": `{{ define "notes" }}` + string(notes) + `{{ end }}`,
+		"notes.yaml": `notes: {{ include "notes" . | toJson }}`,
+	} {
+		if err := os.WriteFile(filepath.Join(templates, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	output, err := exec.CommandContext(t.Context(), world.helmProgram, "template", "mesh", chart, "--namespace", ownNamespace,
+		"--kube-version", version, "--set", values, "--show-only", "templates/notes.yaml").CombinedOutput()
+	var rendered struct {
+		Notes string `json:"notes"`
+	}
+	if err == nil {
+		err = yaml.Unmarshal(output, &rendered)
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	return rendered.Notes
 }
 
 // notesOf is what Helm prints for a release called mesh.

@@ -46,9 +46,14 @@ one: both would answer for the same pods.
 {{ if .Values.controller.meshServices.enabled }}true{{ end }}
 {{- end }}
 
-{{/* Whether there is a guard: Kubernetes has the kinds since 1.30. */}}
+{{/* Whether Kubernetes has ValidatingAdmissionPolicy. */}}
+{{- define "pillion.admissionPolicies" -}}
+{{ if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version }}true{{ end }}
+{{- end }}
+
+{{/* Whether there is a guard. */}}
 {{- define "pillion.guard.enabled" -}}
-{{ if and .Values.guard.enabled (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) }}true{{ end }}
+{{ if and .Values.guard.enabled (include "pillion.admissionPolicies" .) }}true{{ end }}
 {{- end }}
 
 {{/*
