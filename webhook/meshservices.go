@@ -36,9 +36,10 @@ type meshServiceVerdict struct {
 }
 
 // decideOnMeshService is the way of POST /validate-meshservice. The document alone
-// decides: there is no configuration that it would be held against. A document of a
-// version that is newer than this program is refused where it has fields that are not
-// known here; nobody would act on them.
+// decides: there is no configuration that it would be held against. Fields that the
+// definition does not know are not in it any more: kube-apiserver drops them before it
+// asks, and tells who applies it. Where the definition is newer than this program, fields
+// that are not known here are refused; nobody would act on them.
 func (h *Handler) decideOnMeshService(a *answer, body []byte) {
 	var object jsontext.Value
 	request, err := decodeReview(body, (*reviewRequest).isMeshServiceChange, &object)
