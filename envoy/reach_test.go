@@ -85,7 +85,7 @@ func typesOfGoldens(t *testing.T) []protoreflect.FullName {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, match := range regexp.MustCompile(`"@type": *"type.googleapis.com/([^"]+)"`).FindAllSubmatch(content, -1) {
+		for _, match := range regexp.MustCompile(`"@type": *"type\.googleapis\.com/([^"]+)"`).FindAllSubmatch(content, -1) {
 			types = append(types, protoreflect.FullName(match[1]))
 		}
 	}

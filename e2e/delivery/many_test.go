@@ -91,6 +91,13 @@ func TestOtherRevision(t *testing.T) {
 	s.mustApply(t, "ours", refused)
 	s.rendered(t, "ours")
 	s.namespace = theirs
+	// Both come by one watch and one queue: when one has been seen to that comes after a change
+	// of theirs, that has been passed by.
+	s.mustApply(t, "theirs", passthrough)
+	s.namespace = own
+	s.mustApply(t, "fence", refused)
+	s.condition(t, "fence", v1alpha1.ConditionApplied, metav1.ConditionUnknown, "NoPods")
+	s.namespace = theirs
 	if c, d := s.configMap(t, "theirs"), s.service(t, "theirs"); c != nil || len(d.Status.Conditions) > 0 {
 		t.Errorf("a MeshService of another revision was seen to: %+v, %+v", c, d.Status)
 	}
