@@ -136,6 +136,53 @@ func TestInboundPorts(t *testing.T) {
 	}
 }
 
+// TestNoOrdersByHeader: neither who calls the pod nor the app tells Envoy by headers how
+// long to wait or how to count, not even who claims to come from inside.
+func TestNoOrdersByHeader(t *testing.T) {
+	pod, other := meshed(t, func(g *Generation, _ *sandbox.Pod) { g.Outbound = Destinations{} })
+	headers := make(chan http.Header, 1)
+	for _, p := range []*sandbox.Pod{pod, other} {
+		app := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			time.Sleep(200 * time.Millisecond) // longer than what is asked for, 1 ms
+			headers <- r.Header
+		})}
+		listener := p.Listen(t, "tcp", ":8081")
+		go func() { _ = app.Serve(listener) }()
+		t.Cleanup(func() { _ = app.Close() })
+	}
+	for name, of := range map[string][2]*sandbox.Pod{"inbound": {other, pod}, "outbound": {pod, other}} {
+		for _, from := range []string{"", "10.0.0.1"} {
+			c, err := of[0].Dial(t.Context(), "tcp", net.JoinHostPort(of[1].IPv4.String(), "8081"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			request := "GET / HTTP/1.1\r\nHost: pod\r\nConnection: close\r\nx-envoy-other: kept\r\n"
+			for _, header := range ordersByHeader() {
+				request += header + ": 1\r\n"
+			}
+			if from != "" {
+				request += "x-forwarded-for: " + from + "\r\n"
+			}
+			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			_, _ = io.WriteString(c, request+"\r\n")
+			said, err := io.ReadAll(c)
+			_ = c.Close()
+			if !strings.HasPrefix(string(said), "HTTP/1.1 200") {
+				t.Fatalf("%s from %q: %v %s", name, from, err, said)
+			}
+			arrived := <-headers
+			for _, header := range ordersByHeader() {
+				if arrived.Get(header) != "" {
+					t.Errorf("%s from %q: %s arrives", name, from, header)
+				}
+			}
+			if arrived.Get("x-envoy-other") != "kept" {
+				t.Errorf("%s from %q: what is no order is gone: %v", name, from, arrived)
+			}
+		}
+	}
+}
+
 // TestBytes: what is no HTTP in the clear is passed on where HTTP is expected, too.
 func TestBytes(t *testing.T) {
 	pod, other := meshed(t, func(*Generation, *sandbox.Pod) {})
