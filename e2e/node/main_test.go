@@ -45,7 +45,28 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "installing the release: %v\n%s", err, output)
 		return 1
 	}
+	if err := reached(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "waiting until kube-apiserver reaches the webhook: %v\n", err)
+		return 1
+	}
 	return m.Run()
+}
+
+// reached waits until a strict namespace takes a pod: replicas are ready a moment before
+// kube-proxy leads to them (docs/limits.md), and a pod of that moment has no sidecar.
+func reached(ctx context.Context) error {
+	const namespace = `{apiVersion: v1, kind: Namespace, metadata: {name: reached, labels: {service-mesh-enabled: "true", pillion.dev/strict: "true"}}}`
+	if _, err := tryKubectl(ctx, namespace, "apply", "-f", "-"); err != nil {
+		return err
+	}
+	var err error
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		if _, err = tryKubectl(ctx, strings.ReplaceAll(podOf("asked"), "NS", "reached"), "create", "--dry-run=server", "-f", "-"); err == nil {
+			_, err = tryKubectl(ctx, "", "delete", "namespace", "reached", "--wait=false")
+			return err
+		}
+	}
+	return err
 }
 
 const (
