@@ -13,12 +13,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
@@ -199,6 +201,9 @@ func told(t *testing.T, c client.Client, namespace, kind, name, reason string, w
 // passes waits until so many more complete audits have ended.
 func passes(t *testing.T, c *release.Controller, more int) {
 	t.Helper()
+	eventually(t, "it leads, which is where the metric begins", func() bool {
+		return metricOf(t, c, "pillion_controller_audit_last_success_timestamp_seconds") > 0
+	})
 	for range more {
 		last := metricOf(t, c, "pillion_controller_audit_last_success_timestamp_seconds")
 		eventually(t, "another audit is complete", func() bool {
@@ -300,6 +305,46 @@ func pillionctlStatus(t *testing.T, namespace string) []byte {
 		t.Fatal(err)
 	}
 	return output
+}
+
+// TestAuditorTellsPastForgedOwners: whoever may create pods writes what they like into
+// ownerReferences. A kind that does not exist keeps nobody else from their Event.
+func TestAuditorTellsPastForgedOwners(t *testing.T) {
+	c := apiServer(t)
+	installed := install(t, auditing("forged", false))
+	forged := newNamespace(t, c, "audited-", nil)
+	for n, apiVersion := range []string{"nowhere.example.com/v1", "apps/v99", "batch/v1", "not a version"} {
+		pod := appPod("forged-" + strconv.Itoa(n))
+		pod.Namespace = forged
+		pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: apiVersion, Kind: "Job", Name: "none", UID: types.UID("none-" + strconv.Itoa(n)), Controller: new(true)}}
+		if err := c.Create(t.Context(), pod); err != nil {
+			t.Fatal(err)
+		}
+	}
+	web := deployment(t, c, forged, "web", 1)
+	podOf(t, c, web, "ReplicaSet", corev1.RestartPolicyAlways)
+	labelNamespace(t, c, forged, map[string]string{optInLabel: "true", v1alpha1.RevisionLabel: "forged"})
+	auditor := installed.startAuditor(t)
+	audited(t, auditor, injector.Missed, 5)
+	told(t, c, forged, "Deployment", "web", "SidecarMissing")
+	told(t, c, forged, "Job", "none", "SidecarMissing")
+	if failed := metricOf(t, auditor, `pillion_controller_errors_total{what="audit"}`); failed != 0 {
+		t.Errorf("%v audits have failed", failed)
+	}
+}
+
+// TestAuditorThatNeverEnds: a leader without a complete audit is as one whose last is as
+// old as its lead, or nobody would be alerted.
+func TestAuditorThatNeverEnds(t *testing.T) {
+	installed := install(t, auditing("never", false))
+	began := time.Now().Unix()
+	auditor := installed.startAuditor(t, "--audit-config="+filepath.Join(t.TempDir(), "none"))
+	eventually(t, "an audit has failed", func() bool {
+		return metricOf(t, auditor, `pillion_controller_errors_total{what="audit"}`) > 0
+	})
+	if last := metricOf(t, auditor, "pillion_controller_audit_last_success_timestamp_seconds"); last < float64(began) {
+		t.Errorf("the last success is said to have been at %v, and the controller was started at %v", last, began)
+	}
 }
 
 // TestAuditorReadsItsConfigurationAnew: another configuration is in force with the next

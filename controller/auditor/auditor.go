@@ -23,6 +23,9 @@ const (
 	// lookAgain is how long the pause is at least before it is looked at what came of an
 	// eviction, and tried again what failed.
 	lookAgain = 15 * time.Second
+	// leastOfAPass is how long a pass may take at least, and the interval where that is
+	// longer: a request that is never answered must end, so that the next one is made.
+	leastOfAPass = 10 * time.Minute
 	// maxFile is how large a configuration may be, in bytes: as large as a ConfigMap.
 	maxFile = 1 << 20
 )
@@ -84,6 +87,8 @@ func New(config *rest.Config, reader client.Reader, writer client.Client, record
 
 // Run makes a pass every interval until ctx is done. It is for the leader.
 func (a *Auditor) Run(ctx context.Context) error {
+	// A leader that never completes a pass has to be noticed, too.
+	a.metrics.last.Set(float64(a.options.Now().Unix()))
 	for ctx.Err() == nil {
 		started := a.options.Now()
 		f, err := a.look(ctx)
@@ -101,6 +106,10 @@ func (a *Auditor) Run(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			a.options.Log.Error("the audit failed", "error", err)
 			a.options.OnError()
+		}
+		// What was not looked at is tried again soon. Of other failures, such as a pod that
+		// cannot be evicted or a configuration that cannot be read, a pass shows no more.
+		if f == nil {
 			next = looked.Add(pause)
 		}
 		select {
@@ -118,6 +127,8 @@ func (a *Auditor) look(ctx context.Context) (*findings, error) {
 	if c == nil {
 		return nil, failed
 	}
+	ctx, cancel := context.WithTimeout(ctx, max(a.options.Interval, leastOfAPass))
+	defer cancel()
 	tracked := func(types.UID) bool { return false }
 	if a.evictor != nil {
 		tracked = a.evictor.trials.tracked
@@ -128,7 +139,8 @@ func (a *Auditor) look(ctx context.Context) (*findings, error) {
 	}
 	a.metrics.set(f)
 	a.metrics.last.Set(float64(a.options.Now().Unix()))
-	return f, errors.Join(failed, a.teller.tell(ctx, f))
+	a.teller.tell(ctx, f)
+	return f, failed
 }
 
 // read reads the configuration. The last one that could be used stays in force, with an

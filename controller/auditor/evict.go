@@ -133,10 +133,9 @@ func resultOf(err error) string {
 
 // leaveAlone says that a workload is not evicted any more.
 func (e *evictor) leaveAlone(ctx context.Context, given givenUp) {
-	w, err := e.teller.workloadOf(ctx, given.group)
-	if err != nil {
-		w = &workload{given.controller.APIVersion, given.controller.Kind, given.namespace, given.controller.Name, given.controller.UID}
-	}
+	ctx, cancel := context.WithTimeout(ctx, mostOfARequest)
+	defer cancel()
+	w := e.teller.workloadOf(ctx, given.group)
 	e.log.Warn("its pods are not evicted any more", "workload", w.String(), "reason", given.why)
 	e.teller.event(w, corev1.EventTypeWarning, "SidecarEvictionStopped", "Evict",
 		given.why+": its pods are not evicted any more. What keeps the sidecar from them is in the Events of the pods and in `kubectl get mutatingwebhookconfigurations`")

@@ -32,7 +32,7 @@ type Metrics struct {
 func NewMetrics(set *metric.Set) *Metrics {
 	m := &Metrics{
 		pods:      set.Gauges("audited_pods", "Running pods that opted in, by how they stand to the configuration, as the last complete audit found them; the leader knows.", "state"),
-		last:      set.Gauge("audit_last_success_timestamp_seconds", "When the last complete audit ended; 0 while there was none."),
+		last:      set.Gauge("audit_last_success_timestamp_seconds", "When the last complete audit ended, and before the first one when this controller began to lead; 0 on those that do not lead."),
 		interval:  set.Gauge("audit_interval_seconds", "Time between the beginnings of two audits; 0 where there are none."),
 		evictions: set.Counters("audit_evictions_total", "Evictions of pods whose sidecar is missing or damaged, by what came of them.", "result"),
 		leftAlone: set.Gauge("audit_workloads_left_alone", "Workloads that are not evicted any more, because the pod that came in place of an evicted one has no sidecar that works either, or none that is Ready came."),

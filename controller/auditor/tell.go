@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -58,7 +60,7 @@ type sentence struct {
 }
 
 // tell tells what is new in the findings, or has been told an hour ago.
-func (t *teller) tell(ctx context.Context, f *findings) error {
+func (t *teller) tell(ctx context.Context, f *findings) {
 	t.forget(f)
 	sentences := map[finding]*sentence{}
 	asked := 0
@@ -70,11 +72,7 @@ func (t *teller) tell(ctx context.Context, f *findings) error {
 			if asked++; asked > mostWorkloads {
 				continue
 			}
-			w, err := t.workloadOf(ctx, g)
-			if err != nil {
-				return err
-			}
-			t.workloads[g.id()] = w
+			t.workloads[g.id()] = t.workloadOf(ctx, g)
 		}
 		for _, state := range flawedStates() {
 			if count, pod := g.in(state); count > 0 {
@@ -101,7 +99,6 @@ func (t *teller) tell(ctx context.Context, f *findings) error {
 			delete(t.told, found)
 		}
 	}
-	return nil
 }
 
 // reasonFor is the reason of an Event.
@@ -145,26 +142,38 @@ func (t *teller) forget(f *findings) {
 }
 
 // workloadOf is what an owner wrote: of a ReplicaSet the Deployment or whatever else
-// controls it, of a Job the CronJob; else what made the pods, or the bare pod itself.
-func (t *teller) workloadOf(ctx context.Context, g *group) (*workload, error) {
+// controls it, of a Job the CronJob; else what made the pods, or the bare pod itself. What
+// cannot be read holds up nothing: then it is told on what made the pods.
+func (t *teller) workloadOf(ctx context.Context, g *group) *workload {
 	made := g.controller
 	if made.UID == "" {
-		return &workload{"v1", "Pod", g.namespace, g.flawed[0].name, g.flawed[0].uid}, nil
+		return &workload{"v1", "Pod", g.namespace, g.flawed[0].name, g.flawed[0].uid}
 	}
 	w := &workload{made.APIVersion, made.Kind, g.namespace, made.Name, made.UID}
-	if made.Kind != "ReplicaSet" && made.Kind != "Job" {
-		return w, nil
+	kind, ours := controlled(made)
+	if !ours {
+		return w
 	}
-	object := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: made.APIVersion, Kind: made.Kind}}
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(kind)
 	err := t.reader.Get(ctx, client.ObjectKey{Namespace: g.namespace, Name: made.Name}, object)
-	switch {
-	case apierrors.IsNotFound(err) || apierrors.IsForbidden(err):
-		return w, nil // one that goes, or a kind of somebody else's
-	case err != nil:
-		return nil, fmt.Errorf("reading who controls %s: %w", w, err)
+	if err != nil && !apierrors.IsNotFound(err) {
+		t.log.Warn("it is not known who controls a workload", "workload", w.String(), "error", err)
 	}
-	if owner := metav1.GetControllerOf(object); owner != nil {
-		return &workload{owner.APIVersion, owner.Kind, g.namespace, owner.Name, owner.UID}, nil
+	if owner := metav1.GetControllerOf(object); err == nil && object.UID == made.UID && owner != nil {
+		return &workload{owner.APIVersion, owner.Kind, g.namespace, owner.Name, owner.UID}
 	}
-	return w, nil
+	return w
+}
+
+// controlled is what to read of something that another workload may control. Whoever may
+// create pods writes what they like into ownerReferences: only Kubernetes' own kinds are asked
+// for, in a version that every kube-apiserver has.
+func controlled(made metav1.OwnerReference) (kind schema.GroupVersionKind, ok bool) {
+	group, _, _ := strings.Cut(made.APIVersion, "/")
+	switch (schema.GroupKind{Group: group, Kind: made.Kind}) {
+	case schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}, schema.GroupKind{Group: "batch", Kind: "Job"}:
+		return schema.GroupVersionKind{Group: group, Version: "v1", Kind: made.Kind}, true
+	}
+	return kind, false
 }

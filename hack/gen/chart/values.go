@@ -131,7 +131,7 @@ type Auditor struct {
 type Evict struct {
 	// Enabled says whether pods whose sidecar is missing or damaged are evicted, as far as
 	// PodDisruptionBudgets allow: those of Deployments (and other ReplicaSets),
-	// StatefulSets and DaemonSets, while the webhook is ready, first a single one, and
+	// StatefulSets and DaemonSets, while the webhook is ready, first a single one, one of each workload at a time, and
 	// none of a workload whose next pod was without a sidecar as well. Labelling a namespace
 	// then has its pods made anew.
 	Enabled bool `json:"enabled"`
