@@ -129,6 +129,46 @@ func TestWaitingIsNoAttempt(t *testing.T) {
 	s.await(next.Version, lifecycle.MeshApplied)
 }
 
+// TestRestored: an older generation is refused when it comes, and taken when it stays, as
+// after an etcd was restored. Another one in between begins anew.
+func TestRestored(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	s := &Sidecar{Folder: t.TempDir(), PodNamespace: "shop"}
+	s.Run.Service = "shop/checkout"
+	m := &applier{sidecar: s, clock: func() time.Time { return now }}
+	m.config.Generation = numbered(5)
+	judge := func(number int64, after time.Duration, taken bool) {
+		t.Helper()
+		now = now.Add(after)
+		if _, err := m.judge(sealed(t, numbered(number))); (err == nil) != taken {
+			t.Errorf("number %d after %s: %v", number, after, err)
+		}
+	}
+	judge(4, 0, false)
+	judge(4, restoredAfter-time.Second, false)
+	judge(3, time.Second, false)
+	judge(3, restoredAfter-time.Second, false)
+	if m.isRestored() {
+		t.Error("it is taken too early")
+	}
+	now = now.Add(time.Second)
+	if !m.isRestored() {
+		t.Error("nobody looks again at what stays")
+	}
+	judge(3, 0, true)
+	if m.isRestored() {
+		t.Error("it is looked at again though it was taken")
+	}
+	judge(4, 0, false)
+	judge(6, 0, true)
+	judge(4, restoredAfter, false)
+	now = now.Add(restoredAfter)
+	if _, err := m.judge([]byte("{")); err == nil || m.isRestored() {
+		t.Errorf("what came after it is looked at again and again: %v", err)
+	}
+}
+
 // TestEnvoyHangsMeanwhile: a change waits for Envoy's main thread, and says so. Of those
 // that come while one is under way only the newest is applied.
 func TestEnvoyHangsMeanwhile(t *testing.T) {

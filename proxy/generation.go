@@ -30,6 +30,9 @@ type applier struct {
 	// kept is whether a container that is killed would start with running.
 	kept         bool
 	triedKeeping time.Time
+	// late is what was refused for being older than running.
+	late  late
+	clock func() time.Time
 
 	mutex sync.Mutex
 	meshState
@@ -50,7 +53,7 @@ const lookEvery = 250 * time.Millisecond
 
 // newApplier knows what Envoy was started with.
 func newApplier(s *Sidecar, config bootstrap.Config, e *envoy) *applier {
-	m := &applier{sidecar: s, admin: newAdmin(s.Folder), envoy: e, folder: newFolder(s.MeshFolder, bootstrap.GenerationFile), config: config, kept: true}
+	m := &applier{sidecar: s, admin: newAdmin(s.Folder), envoy: e, folder: newFolder(s.MeshFolder, bootstrap.GenerationFile), config: config, kept: true, clock: time.Now}
 	if running := config.Generation; running != nil {
 		for _, of := range running.Clusters {
 			m.clusters = append(m.clusters, of.AtStart())
@@ -86,7 +89,7 @@ func (m *applier) run(ctx context.Context) {
 	m.awaitFirstAddresses(ctx)
 	for m.take(ctx); ctx.Err() == nil; pause(ctx, lookEvery) {
 		m.settle()
-		if m.folder.changed() {
+		if m.folder.changed() || m.isRestored() {
 			m.take(ctx)
 		} else {
 			m.keep()
@@ -119,11 +122,11 @@ func (m *applier) take(ctx context.Context) {
 		return
 	}
 	var wanted *bootstrap.Generation
-	if data != nil {
-		if wanted, err = m.judge(data); err != nil {
-			m.reject(wanted, err)
-			return
-		}
+	if data == nil {
+		m.late = late{}
+	} else if wanted, err = m.judge(data); err != nil {
+		m.reject(wanted, err)
+		return
 	}
 	m.want(wanted)
 	if same(wanted, m.config.Generation) {
@@ -161,6 +164,8 @@ func isFinal(err error) bool {
 // judge says whether what was read may be tried. It is returned with an error, too,
 // where it could be read.
 func (m *applier) judge(data []byte) (*bootstrap.Generation, error) {
+	was := m.late
+	m.late = late{}
 	g, err := bootstrap.ParseGeneration(data)
 	if err != nil {
 		return nil, refused{err}
@@ -173,7 +178,14 @@ func (m *applier) judge(data []byte) (*bootstrap.Generation, error) {
 		return refuse("in namespace %s is not for this pod, which belongs to %s in %s", g.Namespace, run.Service, m.sidecar.PodNamespace)
 	}
 	if running != nil && g.OlderThan(running) {
-		return refuse("is older than the one in force, number %d: it has come late", running.Number)
+		m.late = was
+		if was.version != g.Version {
+			m.late = late{g.Version, m.clock()}
+		}
+		if !m.isRestored() {
+			return refuse("is older than the one in force, number %d: it has come late, and is taken if it is still there after %s", running.Number, restoredAfter)
+		}
+		m.late = late{}
 	}
 	if err := g.Check(m.config); err != nil {
 		return refuse("cannot be meant for Envoy: %w", err)
@@ -187,6 +199,21 @@ func (m *applier) judge(data []byte) (*bootstrap.Generation, error) {
 		return refuse("is not tried again: the sidecar has ended %d times while it was being applied", n)
 	}
 	return g, nil
+}
+
+// late is a generation that is older than the one in force, and when it was first seen.
+type late struct {
+	version string
+	since   time.Time
+}
+
+// restoredAfter is how long an older generation stays in the folder until it is what is
+// meant: an etcd was restored. kubelet may bring a volume late, and mends that within a minute
+// or two.
+const restoredAfter = 5 * time.Minute
+
+func (m *applier) isRestored() bool {
+	return m.late.version != "" && m.clock().Sub(m.late.since) >= restoredAfter
 }
 
 // differs says whether a cluster that is in force has that name and another content:
