@@ -37,10 +37,10 @@ func (m *applier) apply(ctx context.Context, wanted *bootstrap.Generation) error
 		return err
 	}
 	// From here on they are among the retired, which nothing leads to.
-	if err = m.awaitAddresses(ctx, missingIn(m.clusters, clustersOf(next)), asked); err != nil {
+	if err := m.awaitAddresses(ctx, missingIn(m.clusters, clustersOf(next)), asked); err != nil {
 		return err
 	}
-	if err = m.survive(next.Version(), func() error { return m.switchOver(ctx, next) }); err != nil {
+	if err := m.survive(next.Version(), func() error { return m.switchOver(ctx, next) }); err != nil {
 		return err
 	}
 	have, old := m.present(), missingIn(clustersOf(next), m.clusters)
