@@ -112,16 +112,16 @@ func injectedBy(t *testing.T, inj *injector.Injector, pod *corev1.Pod, labels ma
 
 // damage changes an injected pod as other webhooks do, or a plain one as owners do.
 func (g *generator) damage(pod *corev1.Pod) {
-	inits := pod.Spec.InitContainers
+	inits := slices.Clip(pod.Spec.InitContainers)
 	switch g.IntN(9) {
 	case 0:
 		pod.Annotations[injector.StatusAnnotation] = [...]string{"{}", "garbage", `{"version":"v","config":"c"}`}[g.IntN(3)]
 	case 1:
 		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "another", Image: "another"})
 	case 2:
-		pod.Spec.InitContainers = append(inits, corev1.Container{Name: "migrate", Image: "migrate"})
+		pod.Spec.InitContainers = slices.Insert(inits, len(inits), corev1.Container{Name: "migrate", Image: "migrate"})
 	case 3:
-		pod.Spec.InitContainers = append(inits, corev1.Container{Name: "logs", Image: "logs", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)})
+		pod.Spec.InitContainers = slices.Insert(inits, len(inits), corev1.Container{Name: "logs", Image: "logs", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)})
 	case 4:
 		pod.Spec.InitContainers = slices.DeleteFunc(slices.Clone(inits), isPillionInit)
 	}

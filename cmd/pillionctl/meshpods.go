@@ -64,15 +64,15 @@ func (c *connection) meshPods(ctx context.Context, f *preflight.Facts, services 
 			continue
 		}
 		err := c.eachPod(ctx, namespace.Name, func(pod *corev1.Pod) error {
-			status, unread := injector.ParseStatus(pod.Annotations[injector.StatusAnnotation])
-			if unread != nil || !names[namespace.Name][status.Service] || pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil {
+			service := injectedFor(pod)
+			if !names[namespace.Name][service] || pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil {
 				return nil
 			}
 			if len(lines) == maxPods {
 				more++
 				return nil
 			}
-			lines = append(lines, podLine{Namespace: pod.Namespace, Pod: pod.Name, MeshService: status.Service, port: release.Config.Ports.Status})
+			lines = append(lines, podLine{Namespace: pod.Namespace, Pod: pod.Name, MeshService: service, port: release.Config.Ports.Status})
 			return nil
 		})
 		if err != nil {
@@ -186,4 +186,13 @@ func orNone(version string) string {
 		return "-"
 	}
 	return version
+}
+
+// injectedFor is the service that a pod was injected for; "" where it has no sidecar.
+func injectedFor(pod *corev1.Pod) string {
+	status, err := injector.ParseStatus(pod.Annotations[injector.StatusAnnotation])
+	if err != nil {
+		return ""
+	}
+	return status.Service
 }
