@@ -43,13 +43,13 @@ func (m *applier) apply(ctx context.Context, wanted *bootstrap.Generation) error
 	if err := m.survive(next.Version(), func() error { return m.switchOver(ctx, next) }); err != nil {
 		return err
 	}
-	have, old := m.present(), missingIn(clustersOf(next), m.clusters)
+	have, old, before := m.present(), missingIn(clustersOf(next), m.clusters), m.config.Generation
 	m.clusters, m.config = nil, next
 	for _, of := range clustersOf(next) {
 		m.clusters = append(m.clusters, have[indexOf(have, of.Name)])
 	}
 	m.retired = slices.DeleteFunc(m.retired, func(r retired) bool { return indexOf(m.clusters, r.Name) >= 0 })
-	m.retire(old, false)
+	m.retire(old, before)
 	m.forget()
 	m.kept, m.triedKeeping = false, time.Time{}
 	return nil
@@ -99,7 +99,7 @@ func (m *applier) addClusters(ctx context.Context, next bootstrap.Config) (asked
 		}
 		return nil, err
 	}
-	m.retire(added, true)
+	m.retire(added, nil)
 	return asked, err
 }
 

@@ -336,3 +336,23 @@ func TestResumes(t *testing.T) {
 		t.Error("it says nothing of a file that was damaged")
 	}
 }
+
+// TestLongestWait: what is under way nowhere for a while, since it waits for a connection
+// or for an attempt to fail, still needs its cluster afterwards.
+func TestLongestWait(t *testing.T) {
+	g := numbered(1)
+	m := &applier{}
+	m.retire(g.Clusters, g)
+	if m.retired[0].looks != fewestLooks {
+		t.Errorf("a generation that waits for 5 s is looked at %d times", m.retired[0].looks)
+	}
+	g.Outbound.VirtualHosts = append(g.Outbound.VirtualHosts, json.RawMessage(`{"routes": [{"route": {"retry_policy": {"per_try_timeout":"29.500s"}}}]}`))
+	m.retire(g.Clusters, g)
+	if time.Duration(m.retired[1].looks)*useEvery < 29500*time.Millisecond {
+		t.Errorf("one that waits for 29.5 s is looked at %d times, every %s", m.retired[1].looks, useEvery)
+	}
+	m.retire(g.Clusters, nil)
+	if m.retired[2].looks != 0 {
+		t.Errorf("what nothing ever led to is looked at %d times", m.retired[2].looks)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,28 +21,51 @@ import (
 // may still be under way to.
 type retired struct {
 	bootstrap.Cluster
-	// quiet is on how many looks in a row nothing was.
-	quiet int
+	// quiet is on how many looks in a row nothing was, and looks how many have to find none.
+	quiet, looks int
 }
 
 const (
-	// useEvery is how often the use of retired clusters is looked at, and quietLooks how
-	// many of them have to find none: a request between two attempts is under way
-	// nowhere.
-	useEvery   = 2 * time.Second
-	quietLooks = 5
+	// useEvery is how often the use of retired clusters is looked at, and fewestLooks how
+	// many of them have to find none at least.
+	useEvery    = 2 * time.Second
+	fewestLooks = 5
 )
 
-// retire notes clusters that nothing leads to. Those that nothing ever led to need no
+// retire notes clusters that nothing leads to any more, but what a generation had under
+// way when it went out of force; nil for clusters that nothing ever led to, which need no
 // looking at.
-func (m *applier) retire(clusters []bootstrap.Cluster, unused bool) {
-	for _, of := range clusters {
-		r := retired{Cluster: of}
-		if unused {
-			r.quiet = quietLooks
-		}
-		m.retired = append(m.retired, r)
+func (m *applier) retire(clusters []bootstrap.Cluster, of *bootstrap.Generation) {
+	looks := 0
+	if of != nil {
+		looks = max(fewestLooks, int(longestWait(of)/useEvery)+1)
 	}
+	for _, c := range clusters {
+		m.retired = append(m.retired, retired{Cluster: c, looks: looks})
+	}
+}
+
+// waits are those that a request can be in without being under way to a host: it waits
+// for a connection, or for an attempt at another cluster to fail.
+const waits = `"(?:connect_timeout|per_try_timeout)" *: *"([0-9.]+s)"`
+
+// longestWait of a generation's requests.
+func longestWait(g *bootstrap.Generation) (longest time.Duration) {
+	pattern := regexp.MustCompile(waits)
+	look := func(message json.RawMessage) {
+		for _, found := range pattern.FindAllSubmatch(message, -1) {
+			if wait, err := time.ParseDuration(string(found[1])); err == nil {
+				longest = max(longest, wait)
+			}
+		}
+	}
+	for _, c := range g.Clusters {
+		look(c.Message)
+	}
+	for _, host := range g.Outbound.VirtualHosts {
+		look(host)
+	}
+	return longest
 }
 
 // mostNamed is how many clusters Envoy is asked for at once, by name: its answer has some
@@ -143,7 +167,7 @@ func (m *applier) dismiss(ctx context.Context) {
 			r.quiet++
 		}
 	}
-	stay := slices.DeleteFunc(slices.Clone(m.retired), func(r retired) bool { return r.quiet >= quietLooks })
+	stay := slices.DeleteFunc(slices.Clone(m.retired), func(r retired) bool { return r.quiet >= r.looks })
 	if len(stay) == len(m.retired) {
 		return
 	}
