@@ -149,6 +149,7 @@ func labelNamespace(t *testing.T, c client.Client, name string, labels map[strin
 	if err != nil {
 		t.Fatalf("labelling namespace %s: %v", name, err)
 	}
+	unlabelAtTheEnd(t, c, name)
 }
 
 // ensureNamespace makes a namespace if it is missing, and leaves its labels.

@@ -165,7 +165,7 @@ func TestMeshServicesAreRefusedAtApplyTime(t *testing.T) {
 		{"egress: [{name: a, port: 80, service: {name: a.b}}]", "spec.egress[0].service.name"},
 		{"egress: [{name: a, host: a, port: 80}, {name: a, host: b, port: 80}]", `spec.egress[1]: Duplicate value: {"name":"a"}`},
 		{"egress: [{name: A, host: a, port: 80}]", "must be of a-z, 0-9 and -, with a letter or digit at both ends"},
-		{"egress: [{name: inbound-80, host: a, port: 80}]", "must not begin with inbound-: in statistics that is the service's own ports"},
+		{"egress: [{name: blackhole, host: a, port: 80}]", "must not be blackhole: in statistics that is what is refused"},
 		{host("10.0.0.1"), "must be a DNS name as api.example.com, not an address: what is called by address is passed through"},
 		{host("2130706433"), "must be a DNS name as api.example.com, not an address: what is called by address is passed through"},
 		{host("0x7f.1"), "must be a DNS name as api.example.com, not an address: what is called by address is passed through"},
@@ -258,10 +258,10 @@ func TestMeshServiceColumns(t *testing.T) {
 			wide = append(wide, shown)
 		}
 	}
-	if want := []string{"Name=cart", "Accepted=True", "Applied=False", "Current=2", "Pods=3"}; !slices.Equal(always, want) {
+	if want := []string{"Name=cart", "Accepted=True", "Applied=False", "Current=2", "Pods=3", "Reason=Rejected"}; !slices.Equal(always, want) {
 		t.Errorf("columns %q, want %q", always, want)
 	}
-	if want := []string{"Rejected=1", "Reason=Rejected", "Message=pod cart-1: why"}; !slices.Equal(wide, want) {
+	if want := []string{"Rejected=1", "Message=pod cart-1: why"}; !slices.Equal(wide, want) {
 		t.Errorf("wide columns %q, want %q", wide, want)
 	}
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/pillion-mesh/pillion/injector"
 )
@@ -49,7 +51,23 @@ func newNamespace(t *testing.T, c client.Client, prefix string, labels map[strin
 	if err := c.Create(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}
+	unlabelAtTheEnd(t, c, namespace.Name)
 	return namespace.Name
+}
+
+// unlabelAtTheEnd takes a namespace's labels away when the test ends. The namespace stays,
+// since nothing here takes one away, and other tests look at all that have opted in.
+func unlabelAtTheEnd(t *testing.T, c client.Client, name string) {
+	t.Cleanup(func() {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		_, err := controllerutil.CreateOrUpdate(context.Background(), c, namespace, func() error {
+			namespace.Labels = nil
+			return nil
+		})
+		if err != nil {
+			t.Errorf("taking the labels of namespace %s away: %v", name, err)
+		}
+	})
 }
 
 // createIn is the pod as kube-apiserver would store it in that namespace, without

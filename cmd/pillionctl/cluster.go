@@ -58,6 +58,9 @@ func (c *cluster) connect() (*connection, error) {
 		return nil, fmt.Errorf("finding the API server (--kubeconfig, $KUBECONFIG or ~/.kube/config): %w", err)
 	}
 	config.UserAgent = "pillionctl"
+	// kubectl's: with client-go's own 5 requests a second a look at all namespaces of a large
+	// cluster would take many minutes.
+	config.QPS, config.Burst = 50, 300
 	namespace, _, err := loader.Namespace()
 	if err != nil {
 		return nil, fmt.Errorf("finding the namespace (-n): %w", err)
