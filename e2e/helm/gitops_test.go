@@ -185,7 +185,7 @@ func TestEntriesAreAlwaysTheSame(t *testing.T) {
 		r := world.helms[0].render(t, "pillion", "pillion-system", string(values))
 		for kind, want := range map[string][]string{
 			"MutatingWebhookConfiguration":   {"inject.pillion.dev", "strict.inject.pillion.dev"},
-			"ValidatingWebhookConfiguration": {"workloads.pillion.dev", "baseline.workloads.pillion.dev", "restricted.workloads.pillion.dev"},
+			"ValidatingWebhookConfiguration": {"workloads.pillion.dev", "baseline.workloads.pillion.dev", "restricted.workloads.pillion.dev", "meshservices.pillion.dev"},
 		} {
 			entries, _, err := unstructured.NestedSlice(r.Object(kind).Object, "webhooks")
 			if err != nil {
