@@ -36,7 +36,7 @@ func releaseChecks() []Check {
 		{
 			ID: "controller-available", Category: Release, release: available("controller"),
 			Holds:   "the controller's replicas are available",
-			Meaning: "Without it, certificates are not renewed and a new release gets none.",
+			Meaning: "Without it, certificates are not renewed and a new release gets none, missed pods are not found, and changes of MeshServices reach no pod.",
 			Hint:    "`kubectl -n NAMESPACE describe pods -l app.kubernetes.io/component=controller` and their logs say why.",
 		},
 		{
