@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -175,12 +174,43 @@ func (c *frameConn) refuse(stream uint32) error {
 }
 
 // liar says that it takes as many streams as there can be, and ends the connection with
-// all that is on it when there are more than it really takes.
+// all that is on it when there are more than it really takes. It keeps what it was asked
+// until all that can come has come, or it has died: who meets whom on a connection is
+// then due to who sends them, and not to how fast anybody is.
 type liar struct {
-	most int
-	// died and busiest are how often it did that, and how many there were at most.
-	mutex         sync.Mutex
-	died, busiest int
+	most, all int
+	open      chan struct{}
+
+	mutex           sync.Mutex
+	came            int
+	isOpen          bool
+	deaths, busiest int
+}
+
+func newLiar(most, all int) *liar { return &liar{most: most, all: all, open: make(chan struct{})} }
+
+// saw is how often it died, and how many streams there were at most on a connection.
+func (l *liar) saw() (deaths, busiest int) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.deaths, l.busiest
+}
+
+// takes counts a stream that has come as one of those active on its connection, and
+// says whether the app survives it.
+func (l *liar) takes(active int) bool {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.came++
+	l.busiest = max(l.busiest, active)
+	if active > l.most {
+		l.deaths++
+	}
+	if !l.isOpen && (l.came == l.all || l.deaths > 0) {
+		l.isOpen = true
+		close(l.open)
+	}
+	return active <= l.most
 }
 
 func (l *liar) frames() frames {
@@ -189,18 +219,12 @@ func (l *liar) frames() frames {
 		c.active++
 		active := c.active
 		c.mutex.Unlock()
-		l.mutex.Lock()
-		l.busiest = max(l.busiest, active)
-		if active > l.most {
-			l.died++
-		}
-		l.mutex.Unlock()
-		if active > l.most {
+		if !l.takes(active) {
 			_ = c.Close()
 			return
 		}
 		go func() {
-			time.Sleep(20 * time.Millisecond) // of work
+			<-l.open
 			c.mutex.Lock()
 			c.active--
 			c.mutex.Unlock()

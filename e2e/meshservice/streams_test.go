@@ -15,12 +15,14 @@ import (
 
 // TestStreamLimitOfAServerThatLies has clients call an app that says it takes any number
 // of streams on a connection, and dies above ten. With maxConcurrentStreams it never
-// sees more than ten, whatever the number of clients; without it dies.
+// sees more than ten, whatever the number of clients; without it dies. It answers nobody
+// before all have come, so that the limit is all that keeps them apart.
 func TestStreamLimitOfAServerThatLies(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	p := c.pod("shop", "shop.test")
-	limited, control := &liar{most: 10}, &liar{most: 10}
+	const most, requests = 10, 120
+	limited, control := newLiar(most, requests), newLiar(most, requests)
 	p.Serve(t, "8080", traffic.Accept(limited.frames().serve))
 	p.Serve(t, "8081", traffic.Accept(control.frames().serve))
 	c.meshedIn(p, `inbound:
@@ -30,23 +32,22 @@ func TestStreamLimitOfAServerThatLies(t *testing.T) {
 	outside := c.pod("clients")
 	clients := []http.RoundTripper{c.client2(outside), c.client2(outside), c.client2(outside)}
 	send := func(port string) map[int]int {
-		return together(120, func(n int) answer {
+		return together(requests, func(n int) answer {
 			return ask(t.Context(), clients[n%len(clients)], http.MethodGet, "http://shop.test:"+port+"/")
 		})
 	}
-	if codes := send("8080"); codes[http.StatusOK] != 120 || limited.died > 0 {
-		t.Errorf("the answers' codes are %v, the app died %d times and saw %d streams at once", codes, limited.died, limited.busiest)
-	}
-	if limited.busiest != 10 {
-		t.Errorf("the app saw %d streams on a connection at most, want the ten that are allowed", limited.busiest)
+	codes := send("8080")
+	if deaths, busiest := limited.saw(); codes[http.StatusOK] != requests || deaths > 0 || busiest != most {
+		t.Errorf("the answers' codes are %v, the app died %d times and saw %d streams on a connection at most, want the ten that are allowed", codes, deaths, busiest)
 	}
 	for port, want := range map[string]uint32{"8080": 10, "8081": 1<<31 - 1} {
 		if got := streamsAllowed(t, outside, net.JoinHostPort(p.IPv4.String(), port)); got != want {
 			t.Errorf("port %s: clients are told that they may open %d streams, want %d", port, got, want)
 		}
 	}
-	if codes := send("8081"); control.died == 0 || codes[http.StatusOK] == 120 {
-		t.Errorf("without the limit the answers' codes are %v and the app died %d times: this test cannot fail", codes, control.died)
+	codes = send("8081")
+	if deaths, _ := control.saw(); deaths == 0 || codes[http.StatusOK] == requests {
+		t.Errorf("without the limit the answers' codes are %v and the app died %d times: this test cannot fail", codes, deaths)
 	}
 }
 
