@@ -17,9 +17,10 @@ import (
 // families, the end of connections) is in Config, and New puts the two together, so
 // that a listener is defined in one place.
 //
-// Messages of Envoy are kept as package envoy wrote and checked them. Clusters carry a
-// hash of their content in their name: one that changes is another one, which is
-// proved to work before routes lead to it, while the old one still serves.
+// Messages of Envoy are kept as package envoy wrote and checked them. Clusters that routes
+// lead to carry a hash of their content in their name: one that changes is another one,
+// which is proved to work before routes lead to it, while the old one still serves. Those
+// that filter chains lead to keep their name, see Cluster.ChangesInPlace.
 type Generation struct {
 	// Service and Namespace it is for. A pod of another one refuses it.
 	Service   string `json:"service"`
@@ -43,7 +44,7 @@ type Generation struct {
 
 // Cluster is a message with what has to be known of it here.
 type Cluster struct {
-	// Name as in the message: NAME@HASH.
+	// Name as in the message: NAME@HASH, or NAME for one that changes in place.
 	Name string `json:"name"`
 	// Message is the cluster.
 	Message json.RawMessage `json:"message"`

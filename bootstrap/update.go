@@ -70,6 +70,23 @@ func (of Cluster) AtStart() Cluster {
 	return Cluster{of.Name, render(message)}
 }
 
+// ChangesInPlace is true of a cluster that keeps its name when its content changes. Filter
+// chains lead to it: with another name each change would end the connections to it. It has
+// no addresses, so there is nothing to wait for when it changes.
+func (of Cluster) ChangesInPlace() bool { return !strings.Contains(of.Name, "@") }
+
+// Trial is the cluster under a name that nothing leads to, for Envoy to judge it before
+// it takes the place of another.
+func (of Cluster) Trial() Cluster {
+	var message map[string]json.RawMessage
+	if err := json.Unmarshal(of.Message, &message); err != nil {
+		return of // Check has refused it
+	}
+	name := of.Name + "@" + hash(of.Message)
+	message["name"] = render(name)
+	return Cluster{name, render(message)}
+}
+
 // Plain is the name without its hash.
 func (of Cluster) Plain() string {
 	plain, _, _ := strings.Cut(of.Name, "@")
@@ -104,6 +121,8 @@ func (g *Generation) Check(c Config) error {
 			return fmt.Errorf("the cluster %s calls itself %q", of.Name, message.Name)
 		case slices.Contains(known, of.Name):
 			return fmt.Errorf("there are two clusters %s", of.Name)
+		case of.ChangesInPlace() && of.HasAddresses():
+			return fmt.Errorf("the cluster %s has addresses and no hash in its name: it would change while DNS has not answered", of.Name)
 		}
 		known = append(known, of.Name)
 	}

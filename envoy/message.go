@@ -34,16 +34,33 @@ type renderer struct {
 // a name ever has at the same time.
 const hashDigits = 10
 
-// addCluster names a cluster NAME@HASH. Statistics keep the plain name.
+// addCluster adds one that routes lead to, and names it NAME@HASH: routes can lead to
+// another at any time. Statistics keep the plain name.
 func (r *renderer) addCluster(name string, c *clusterv3.Cluster) {
+	fields := r.clusterFields(name, c)
+	sum := sha256.Sum256(r.written(name, fields))
+	r.add(name, name+"@"+hex.EncodeToString(sum[:])[:hashDigits], fields)
+}
+
+// addInPlace adds one that a filter chain leads to. Its name is part of the chain, and a
+// chain that changes ends its connections, so the name stays.
+func (r *renderer) addInPlace(name string, c *clusterv3.Cluster) {
+	r.add(name, name, r.clusterFields(name, c))
+}
+
+func (r *renderer) clusterFields(name string, c *clusterv3.Cluster) map[string]any {
 	c.Name, c.AltStatName = name, name
 	fields := r.fields(name, c)
+	if fields != nil {
+		fields["@type"] = "type.googleapis.com/" + string(c.ProtoReflect().Descriptor().FullName())
+	}
+	return fields
+}
+
+func (r *renderer) add(name, whole string, fields map[string]any) {
 	if fields == nil {
 		return
 	}
-	fields["@type"] = "type.googleapis.com/" + string(c.ProtoReflect().Descriptor().FullName())
-	sum := sha256.Sum256(r.written(name, fields))
-	whole := name + "@" + hex.EncodeToString(sum[:])[:hashDigits]
 	fields["name"] = whole
 	r.names[name] = whole
 	r.clusters[whole] = bootstrap.Cluster{Name: whole, Message: r.written(name, fields)}

@@ -31,7 +31,11 @@ func Render(s *mesh.Service) (*bootstrap.Generation, error) {
 	}
 	// Routes refer to clusters by their whole name, so these come first.
 	for _, d := range s.Egress {
-		r.addCluster(d.Name, destinationCluster(d))
+		if d.Protocol.IsHTTP() {
+			r.addCluster(d.Name, destinationCluster(d))
+		} else {
+			r.addInPlace(d.Name, destinationCluster(d))
+		}
 	}
 	for _, d := range s.Egress {
 		if d.Protocol.IsHTTP() {
@@ -94,7 +98,11 @@ func (r *renderer) inbound(p mesh.Inbound) bootstrap.InboundPort {
 	}
 	if p.MaxRequests > 0 || p.MaxConnections > 0 || p.MaxStreams > 0 {
 		name := inboundName(p.Port)
-		r.addCluster(name, inboundCluster(p))
+		if p.TCP {
+			r.addInPlace(name, inboundCluster(p))
+		} else {
+			r.addCluster(name, inboundCluster(p))
+		}
 		port.Cluster = r.names[name]
 	}
 	for _, filter := range inboundFilters(p) {

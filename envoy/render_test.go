@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	"github.com/pillion-mesh/pillion/bootstrap"
@@ -61,8 +63,8 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
-// TestNames: a cluster has another name when its content changes, and only then; its
-// statistics keep theirs. What changes in routes alone, leaves all clusters as they are.
+// TestNames: a cluster that routes lead to has another name when its content changes, and
+// only then; one that filter chains lead to never has. Their statistics keep theirs. What changes in routes alone, leaves all clusters as they are.
 func TestNames(t *testing.T) {
 	names := func(document *v1alpha1.MeshService) map[string]string {
 		g, _ := sealed(t, document)
@@ -78,14 +80,17 @@ func TestNames(t *testing.T) {
 				message.Type != "type.googleapis.com/envoy.config.cluster.v3.Cluster" {
 				t.Errorf("%s: %+v, %v", c.Name, message, err)
 			}
+			if c.ChangesInPlace() && c.HasAddresses() {
+				t.Errorf("%s would change while DNS has not answered", c.Name)
+			}
 			all[plain] = c.Name
 		}
 		return all
 	}
-	changed := func(change func(payments *v1alpha1.Destination)) []string {
+	changed := func(destination string, change func(*v1alpha1.Destination)) []string {
 		document := everything(t)
 		before := names(document)
-		n := slices.IndexFunc(document.Spec.Egress, func(d v1alpha1.Destination) bool { return d.Name == "payments" })
+		n := slices.IndexFunc(document.Spec.Egress, func(d v1alpha1.Destination) bool { return d.Name == destination })
 		change(&document.Spec.Egress[n])
 		var different []string
 		for plain, name := range names(document) {
@@ -96,11 +101,16 @@ func TestNames(t *testing.T) {
 		slices.Sort(different)
 		return different
 	}
-	if got := changed(func(p *v1alpha1.Destination) { p.ConnectTimeout.Duration *= 2 }); !slices.Equal(got, []string{"cache_else_payments", "payments", "sandbox_else_payments"}) {
+	if got := changed("payments", func(p *v1alpha1.Destination) { p.ConnectTimeout.Duration *= 2 }); !slices.Equal(got, []string{"cache_else_payments", "payments", "sandbox_else_payments"}) {
 		t.Errorf("another connectTimeout of payments gives other clusters for %q", got)
 	}
-	if got := changed(func(p *v1alpha1.Destination) { p.Timeout.Duration *= 2 }); len(got) > 0 {
+	if got := changed("payments", func(p *v1alpha1.Destination) { p.Timeout.Duration *= 2 }); len(got) > 0 {
 		t.Errorf("another timeout of payments gives other clusters for %q", got)
+	}
+	for _, bytes := range []string{"api", "db"} {
+		if got := changed(bytes, func(d *v1alpha1.Destination) { d.ConnectTimeout = &metav1.Duration{Duration: 7 * time.Second} }); len(got) > 0 {
+			t.Errorf("another connectTimeout of %s gives other clusters for %q", bytes, got)
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ var errSuperseded = errors.New("superseded")
 //
 //	clusters   those in force and the new ones; until they are active and have addresses
 //	trial      listeners that nobody can reach, with all new chains, filters and routes
+//	in place   clusters of filter chains, whose content was tried with the first step
 //	routes     to the new clusters
 //	listeners  the new ones, without the trial
 //	...        and when nothing uses them any more, the old clusters go: see dismiss
@@ -31,8 +32,9 @@ var errSuperseded = errors.New("superseded")
 func (m *applier) apply(ctx context.Context, wanted *bootstrap.Generation) error {
 	next := m.config
 	next.Generation = wanted
+	changed := m.changedInPlace(clustersOf(next))
 	var asked map[string]int
-	err := m.survive(next.Version(), func() (err error) { asked, err = m.addClusters(ctx, next); return err })
+	err := m.survive(next.Version(), func() (err error) { asked, err = m.addClusters(ctx, next, changed); return err })
 	if err != nil {
 		return err
 	}
@@ -40,10 +42,10 @@ func (m *applier) apply(ctx context.Context, wanted *bootstrap.Generation) error
 	if err := m.awaitAddresses(ctx, missingIn(m.clusters, clustersOf(next)), asked); err != nil {
 		return err
 	}
-	if err := m.survive(next.Version(), func() error { return m.switchOver(ctx, next) }); err != nil {
+	if err := m.survive(next.Version(), func() error { return m.switchOver(ctx, next, changed) }); err != nil {
 		return err
 	}
-	have, old, before := m.present(), missingIn(clustersOf(next), m.clusters), m.config.Generation
+	have, old, before := replaced(m.present(), changed), missingIn(clustersOf(next), m.clusters), m.config.Generation
 	m.clusters, m.config = nil, next
 	for _, of := range clustersOf(next) {
 		m.clusters = append(m.clusters, have[indexOf(have, of.Name)])
@@ -80,11 +82,30 @@ func missingIn(other, list []bootstrap.Cluster) []bootstrap.Cluster {
 	return slices.DeleteFunc(slices.Clone(list), func(c bootstrap.Cluster) bool { return indexOf(other, c.Name) >= 0 })
 }
 
-// addClusters gives Envoy those that it does not have. asked is how often DNS had answered
+// changedInPlace are those of a list that Envoy has with another content.
+func (m *applier) changedInPlace(list []bootstrap.Cluster) []bootstrap.Cluster {
+	return slices.DeleteFunc(slices.Clone(list), func(c bootstrap.Cluster) bool { return !c.ChangesInPlace() || !m.differs(c) })
+}
+
+// replaced is a list with the new content of those that changed.
+func replaced(list, changed []bootstrap.Cluster) []bootstrap.Cluster {
+	list = slices.Clone(list)
+	for _, of := range changed {
+		list[indexOf(list, of.Name)] = of
+	}
+	return list
+}
+
+// addClusters gives Envoy those that it does not have, and those that are to change under
+// a name of their own. asked is how often DNS had answered
 // for them before: statistics are by the name that a cluster shares with those before it.
-func (m *applier) addClusters(ctx context.Context, next bootstrap.Config) (asked map[string]int, err error) {
+func (m *applier) addClusters(ctx context.Context, next bootstrap.Config, changed []bootstrap.Cluster) (asked map[string]int, err error) {
 	have := m.present()
-	added := missingIn(have, clustersOf(next))
+	wanted := slices.Clone(clustersOf(next))
+	for _, of := range changed {
+		wanted = append(wanted, of.Trial())
+	}
+	added := missingIn(have, wanted)
 	if len(added) == 0 {
 		return nil, nil
 	}
@@ -114,7 +135,7 @@ func (m *applier) askedFor(ctx context.Context, clusters []bootstrap.Cluster) (m
 }
 
 // switchOver leads connections and requests to the new clusters.
-func (m *applier) switchOver(ctx context.Context, next bootstrap.Config) error {
+func (m *applier) switchOver(ctx context.Context, next bootstrap.Config, changed []bootstrap.Cluster) error {
 	unlock, err := m.lock(ctx)
 	if err != nil {
 		return err
@@ -129,6 +150,12 @@ func (m *applier) switchOver(ctx context.Context, next bootstrap.Config) error {
 		return err
 	}
 	rejections, _ := m.envoy.rejections()
+	if len(changed) > 0 {
+		clusters := replaced(m.present(), changed)
+		if err := m.push(ctx, next.Version(), clustersUpdate(bootstrap.NewClusters(next.Version(), clusters))); err != nil {
+			return m.back(ctx, err, nil)
+		}
+	}
 	routes, listeners := split(bootstrap.New(next))
 	if err := m.push(ctx, next.Version(), routes...); err != nil {
 		return m.back(ctx, err, routes)
@@ -183,7 +210,8 @@ func (m *applier) back(ctx context.Context, why error, routes []update) error {
 		return why // the sidecar ends
 	}
 	old, listeners := split(bootstrap.New(m.config))
-	err := m.push(ctx, m.config.Version(), listeners)
+	clusters := clustersUpdate(bootstrap.NewClusters(m.config.Version(), m.present()))
+	err := m.push(ctx, m.config.Version(), listeners, clusters)
 	if err == nil && routes != nil {
 		err = m.push(ctx, m.config.Version(), old...)
 	}

@@ -191,7 +191,7 @@ func (m *applier) judge(data []byte) (*bootstrap.Generation, error) {
 		return refuse("cannot be meant for Envoy: %w", err)
 	}
 	for _, of := range g.Clusters {
-		if m.differs(of) {
+		if !of.ChangesInPlace() && m.differs(of) {
 			return refuse("has another cluster under the name %s than the one in force", of.Name)
 		}
 	}
@@ -216,8 +216,7 @@ func (m *applier) isRestored() bool {
 	return m.late.version != "" && m.clock().Sub(m.late.since) >= restoredAfter
 }
 
-// differs says whether a cluster that is in force has that name and another content:
-// Envoy would change what is in use.
+// differs says whether a cluster that Envoy has has that name and another content.
 func (m *applier) differs(of bootstrap.Cluster) bool {
 	for _, have := range m.present() {
 		if have.Name == of.Name {
