@@ -213,7 +213,7 @@ const (
 type Statistics struct {
 	// Destinations is Standard (the default), Detailed or None.
 	Destinations StatisticsLevel `json:"destinations,omitempty"`
-	// MaxSeries that one pod passes on; what is above is cut and said in
+	// MaxSeries of destinations that one pod passes on; what is above is cut and said in
 	// pillion_proxy_envoy_metrics_cut. Default: 2000.
 	//
 	// +kubebuilder:validation:Minimum=100
