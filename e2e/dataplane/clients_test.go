@@ -28,8 +28,17 @@ type client struct {
 	host string
 }
 
+// dial is for what waits for the server to speak, and speak for all others.
 func (c client) dial(ctx context.Context, port string) (net.Conn, error) {
-	connection, err := c.from.Dial(ctx, "tcp", net.JoinHostPort(c.host, port))
+	return c.by(ctx, c.from.Dial, port)
+}
+
+func (c client) speak(ctx context.Context, port string) (net.Conn, error) {
+	return c.by(ctx, c.from.DialToSpeak, port)
+}
+
+func (c client) by(ctx context.Context, dial func(context.Context, string, string) (net.Conn, error), port string) (net.Conn, error) {
+	connection, err := dial(ctx, "tcp", net.JoinHostPort(c.host, port))
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +52,7 @@ func (c client) url(scheme, port, path string) string {
 
 // transport opens its connections in the pod, and none is used twice.
 func (c client) transport() *http.Transport {
-	return &http.Transport{DialContext: c.from.Dial, DisableKeepAlives: true}
+	return &http.Transport{DialContext: c.from.DialToSpeak, DisableKeepAlives: true}
 }
 
 func (c client) http1(ctx context.Context) error {
@@ -63,7 +72,7 @@ func (c client) http1(ctx context.Context) error {
 
 // http2 with prior knowledge, several requests at once on one connection.
 func (c client) http2(ctx context.Context) error {
-	transport := &http.Transport{DialContext: c.from.Dial, Protocols: new(http.Protocols)}
+	transport := &http.Transport{DialContext: c.from.DialToSpeak, Protocols: new(http.Protocols)}
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	defer transport.CloseIdleConnections()
 	failures := make(chan error)
@@ -86,7 +95,7 @@ func (c client) http2(ctx context.Context) error {
 
 // raw sends bytes and fails unless the answer begins as wanted.
 func (c client) raw(ctx context.Context, port, send string, want ...string) error {
-	connection, err := c.dial(ctx, port)
+	connection, err := c.speak(ctx, port)
 	if err != nil {
 		return err
 	}
@@ -126,7 +135,7 @@ func (c client) webSocket(ctx context.Context) error {
 
 // expectContinue sends its body only once the server has said that it wants it.
 func (c client) expectContinue(ctx context.Context) error {
-	connection, err := c.dial(ctx, httpPort)
+	connection, err := c.speak(ctx, httpPort)
 	if err != nil {
 		return err
 	}
@@ -150,7 +159,7 @@ func (c client) expectContinue(ctx context.Context) error {
 // connect goes through a forward proxy to the TLS server beside it.
 func (c client) connect(ctx context.Context) error {
 	target := net.JoinHostPort(c.host, tlsPort)
-	connection, err := c.dial(ctx, forwarderPort)
+	connection, err := c.speak(ctx, forwarderPort)
 	if err != nil {
 		return err
 	}
@@ -197,7 +206,7 @@ func (c client) tls(ctx context.Context) error {
 
 func (c client) grpc() (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+net.JoinHostPort(c.host, grpcPort), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return c.from.Dial(ctx, "tcp", address) }))
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return c.from.DialToSpeak(ctx, "tcp", address) }))
 }
 
 func (c client) unary(ctx context.Context) error {

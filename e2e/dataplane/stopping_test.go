@@ -41,7 +41,7 @@ func TestDrainSchedule(t *testing.T) {
 	if out, took := drain(t, r, time.Second, 30*time.Second); !strings.Contains(out, "no client has ever connected") || took > 10*time.Second || took < time.Second {
 		t.Errorf("nobody ever connected, and it took %s: %s", took, out)
 	}
-	transport := &http.Transport{DialContext: outside.Dial}
+	transport := &http.Transport{DialContext: outside.DialToSpeak}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, client{outside, p.IPv4.String()}.url("http", httpPort, "/"), http.NoBody)
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func TestSidecarTellsItsOwnClients(t *testing.T) {
 		dials := 0
 		transport := &http.Transport{Protocols: new(http.Protocols), DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			dials++
-			return c.Dial(ctx, network, address)
+			return c.DialToSpeak(ctx, network, address)
 		}}
 		transport.Protocols.SetHTTP1(!h2)
 		transport.Protocols.SetUnencryptedHTTP2(h2)

@@ -94,7 +94,7 @@ func (e exchange) check(t *testing.T, from *sandbox.Pod, listener net.Listener, 
 		arrived <- head
 		_, _ = io.WriteString(c, strings.Join(e.answer, "\r\n")+"\r\n\r\n")
 	}()
-	c, err := from.Dial(t.Context(), "tcp", net.JoinHostPort(host, httpPort))
+	c, err := from.DialToSpeak(t.Context(), "tcp", net.JoinHostPort(host, httpPort))
 	if err != nil {
 		t.Fatal(err)
 	}

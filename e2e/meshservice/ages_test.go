@@ -113,7 +113,7 @@ func TestInboundConnectionAgeWaitsForARequest(t *testing.T) {
 	c.serve(p, traffic.Answer, "8080")
 	c.meshedIn(p, "inbound: [{port: 8080, maxConnectionAge: 1s}]", sandbox.App{})
 	outside := c.pod("clients")
-	idle, err := outside.Dial(t.Context(), "tcp", net.JoinHostPort(p.IPv4.String(), "8080"))
+	idle, err := outside.DialToSpeak(t.Context(), "tcp", net.JoinHostPort(p.IPv4.String(), "8080"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestInboundConnectionAgeWaitsForARequest(t *testing.T) {
 // untilClosed opens an idle HTTP/2 connection and waits until the server ends it.
 func untilClosed(t *testing.T, from *sandbox.Pod, address string) {
 	t.Helper()
-	connection, err := from.Dial(t.Context(), "tcp", address)
+	connection, err := from.DialToSpeak(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func (c cluster) dialer(from *sandbox.Pod) func(context.Context, string, string)
 		if !at.IsValid() {
 			return nil, fmt.Errorf("no such host: %s", host)
 		}
-		return from.Dial(ctx, network, net.JoinHostPort(at.String(), port))
+		return from.DialToSpeak(ctx, network, net.JoinHostPort(at.String(), port))
 	}
 }
 

@@ -92,7 +92,7 @@ func serveLine(t *testing.T, p *sandbox.Pod, port string, secure bool) {
 // server says; with TLS where there is a server name.
 func line(t *testing.T, from, to *sandbox.Pod, port, serverName string) (net.Conn, string) {
 	t.Helper()
-	connection, err := from.Dial(t.Context(), "tcp", net.JoinHostPort(to.IPv4.String(), port))
+	connection, err := from.DialToSpeak(t.Context(), "tcp", net.JoinHostPort(to.IPv4.String(), port))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -156,7 +156,7 @@ func (l limits) bytes(t *testing.T) {
 // echoes.
 func works(t *testing.T, from *sandbox.Pod, host, port string) bool {
 	t.Helper()
-	connection, err := from.Dial(t.Context(), "tcp", net.JoinHostPort(host, port))
+	connection, err := from.DialToSpeak(t.Context(), "tcp", net.JoinHostPort(host, port))
 	if err != nil {
 		return false
 	}

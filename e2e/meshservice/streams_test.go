@@ -54,7 +54,7 @@ func TestStreamLimitOfAServerThatLies(t *testing.T) {
 // streamsAllowed is what an HTTP/2 server says that a client may open at the same time.
 func streamsAllowed(t *testing.T, from *sandbox.Pod, address string) uint32 {
 	t.Helper()
-	connection, err := from.Dial(t.Context(), "tcp", address)
+	connection, err := from.DialToSpeak(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

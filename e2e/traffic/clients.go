@@ -48,10 +48,11 @@ func Post(ctx context.Context, transport *http.Transport, url string) error {
 	return err
 }
 
-// Dialer connects from a pod to whatever address DNS names then.
+// Dialer connects from a pod, for a client that speaks first, to whatever address DNS names
+// then.
 func Dialer(from *sandbox.Pod, pick func() string, port string) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {
-		c, err := from.Dial(ctx, "tcp", net.JoinHostPort(pick(), port))
+		c, err := from.DialToSpeak(ctx, "tcp", net.JoinHostPort(pick(), port))
 		if err != nil {
 			return nil, err
 		}
