@@ -206,7 +206,9 @@ func (c client) tls(ctx context.Context) error {
 
 func (c client) grpc() (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+net.JoinHostPort(c.host, grpcPort), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return c.from.DialToSpeak(ctx, "tcp", address) }))
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return c.from.DialToSpeak(ctx, "tcp", address)
+		}))
 }
 
 func (c client) unary(ctx context.Context) error {

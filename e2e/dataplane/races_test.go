@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,23 +29,22 @@ func addresses(of ...*sandbox.Pod) []netip.Addr {
 // them before the server does, so no request meets a connection that is about to
 // go; where Envoy is told not to, many do.
 func TestKeepAliveRace(t *testing.T) {
-	const keepAlive = 2 * time.Second
-	server := sandbox.NewPod(t, "server")
-	server.Serve(t, httpPort, traffic.Accept(func(c net.Conn) { traffic.ServeFor(c, keepAlive) }))
-
+	const keepAlive = 3 * time.Second
 	var errors [2]int64
 	var both sync.WaitGroup
 	for n, idle := range []string{"1s", "0s"} {
+		server, closer := sandbox.NewPod(t, "server"), traffic.NewCloser(keepAlive)
+		server.Serve(t, httpPort, traffic.Accept(closer.Serve))
 		c := run(t, sandbox.NewPod(t, "client-"+idle), want{annotations: map[string]string{"pillion.dev/upstream-idle-timeout": idle}}, sandbox.App{})
 		both.Go(func() {
-			errors[n] = traffic.RaceErrors(t.Context(), serverURL, keepAlive, traffic.Dialer(c.Pod, server.IPv4.String, httpPort))
+			errors[n] = closer.RaceErrors(t.Context(), serverURL, traffic.Dialer(c.Pod, server.IPv4.String, httpPort))
 		})
 	}
 	both.Wait()
 	if errors[0] > 0 {
 		t.Errorf("%d requests failed, want 0", errors[0])
 	}
-	if errors[1] < 24 {
+	if errors[1] < 100 {
 		t.Errorf("without an idle timeout %d requests failed: too few to show that this test can fail", errors[1])
 	}
 	t.Logf("failed requests: %d, and %d without an idle timeout", errors[0], errors[1])
@@ -56,25 +56,29 @@ func TestKeepAliveRace(t *testing.T) {
 func TestNoBreakerByDefault(t *testing.T) {
 	const connections = 2500
 	server := sandbox.NewPod(t, "server")
-	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(2 * time.Second) // so that all are there at once
-		traffic.Answer(w, r)
-	})}
+	var gate atomic.Pointer[traffic.Gate]
+	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { gate.Load().ServeHTTP(w, r) })}
 	server.Serve(t, httpPort, web.Serve)
 	c := run(t, sandbox.NewPod(t, "client"), want{}, sandbox.App{})
-
-	dial := traffic.Dialer(c.Pod, server.IPv4.String, httpPort)
-	if failed := traffic.FailedAtOnce(t.Context(), connections, serverURL, dial); failed > 0 {
-		t.Errorf("%d of %d requests failed", failed, connections)
+	// failures of requests that are all there at once, or of which one has been refused.
+	failures := func() int64 {
+		g := traffic.NewGate()
+		gate.Store(g)
+		failed := make(chan int64)
+		go func() {
+			failed <- traffic.FailedAtOnce(t.Context(), connections, serverURL, traffic.Dialer(c.Pod, server.IPv4.String, httpPort))
+		}()
+		sandbox.Eventually(t, "all requests are under way, or one has been refused", 2*time.Minute, func() bool { return len(g.Came) == connections || overflows(t, c) > 0 })
+		close(g.Open)
+		return <-failed
 	}
-	if overflow := overflows(t, c); overflow > 0 {
-		t.Errorf("%d overflows, want 0", overflow)
+	if failed, overflow := failures(), overflows(t, c); failed > 0 || overflow > 0 {
+		t.Errorf("%d of %d requests failed, and %d overflowed, want none", failed, connections, overflow)
 	}
 	for _, limit := range []string{"max_connections", "max_pending_requests", "max_requests"} {
 		injected.Admin(t, c, http.MethodPost, fmt.Sprintf("/runtime_modify?circuit_breakers.outbound_passthrough.default.%s=1024", limit))
 	}
-	failed := traffic.FailedAtOnce(t.Context(), connections, serverURL, dial)
-	if overflow := overflows(t, c); failed == 0 || overflow == 0 {
+	if failed, overflow := failures(), overflows(t, c); failed == 0 || overflow == 0 {
 		t.Errorf("with Envoy's default breakers %d requests failed and %d overflowed, so this test cannot fail", failed, overflow)
 	}
 }

@@ -1,8 +1,6 @@
 package meshservice
 
 import (
-	"context"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -24,8 +22,8 @@ func TestBreakers(t *testing.T) {
 		- {name: free, host: free.test, port: 8082}
 	`, sandbox.App{})
 	by := c.client(m.Pod)
-	gated := func(name, port string) (*gate, func() answer) {
-		g := newGate()
+	gated := func(name, port string) (*traffic.Gate, func() answer) {
+		g := traffic.NewGate()
 		c.serve(server, g.ServeHTTP, port)
 		return g, func() answer { return ask(t.Context(), by, http.MethodGet, "http://"+name+".test:"+port+"/") }
 	}
@@ -78,31 +76,20 @@ func TestNoBreakerWhereNobodyAsked(t *testing.T) {
 		- {name: envoys, host: envoys.test, port: 8081, breakers: {maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024}}
 	`, sandbox.App{})
 	for name, port := range map[string]string{"free": "8080", "envoys": "8081"} {
-		g := newGate()
+		g := traffic.NewGate()
 		c.serve(server, g.ServeHTTP, port)
 		failed := make(chan int64)
 		go func() {
-			failed <- traffic.FailedAtOnce(t.Context(), requests, "http://"+name+".test:"+port+"/", fewAtATime(c.dialer(m.Pod)))
+			failed <- traffic.FailedAtOnce(t.Context(), requests, "http://"+name+".test:"+port+"/", c.dialer(m.Pod))
 		}()
 		overflows := func() uint64 {
 			all := injected.Stats(t, m.Running)
 			return all["cluster."+name+".upstream_rq_pending_overflow"] + all["cluster."+name+".upstream_rq_active_overflow"]
 		}
-		sandbox.Eventually(t, "all requests are under way, or one has been refused", 2*longest, func() bool { return len(g.came) == requests || overflows() > 0 })
-		close(g.open)
+		sandbox.Eventually(t, "all requests are under way, or one has been refused", 2*longest, func() bool { return len(g.Came) == requests || overflows() > 0 })
+		close(g.Open)
 		if got, defaults := <-failed, name == "envoys"; (got > 0) != defaults || (overflows() > 0) != defaults {
 			t.Errorf("%s: %d of %d requests failed, and %d overflowed", name, got, requests, overflows())
 		}
-	}
-}
-
-// fewAtATime opens few connections at the same time: a client that is so busy that it has
-// nothing to say for a while after connecting is no HTTP client to Envoy.
-func fewAtATime(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
-	turns := make(chan struct{}, 16)
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		turns <- struct{}{}
-		defer func() { <-turns }()
-		return dial(ctx, network, address)
 	}
 }

@@ -22,7 +22,7 @@ import (
 )
 
 // longest is what anything may take before a test gives up.
-const longest = 15 * time.Second
+const longest = time.Minute
 
 // dialer opens connections as a process in a pod does: a name is asked DNS for.
 func (c cluster) dialer(from *sandbox.Pod) func(context.Context, string, string) (net.Conn, error) {
@@ -111,7 +111,7 @@ type under struct {
 }
 
 // press sends requests to a gate, of which each that gets in stays there.
-func press(t *testing.T, g *gate, requests int, send func() answer) *under {
+func press(t *testing.T, g *traffic.Gate, requests int, send func() answer) *under {
 	t.Helper()
 	u := &under{}
 	for n := range requests {
@@ -124,7 +124,7 @@ func press(t *testing.T, g *gate, requests int, send func() answer) *under {
 			u.later = append(u.later, a)
 		})
 		select {
-		case <-g.came:
+		case <-g.Came:
 			u.inside++
 		case a := <-early:
 			u.answered = append(u.answered, a)
@@ -136,8 +136,8 @@ func press(t *testing.T, g *gate, requests int, send func() answer) *under {
 }
 
 // release opens the gate, waits for all answers, and is how many were 200.
-func (u *under) release(g *gate) int {
-	close(g.open)
+func (u *under) release(g *traffic.Gate) int {
+	close(g.Open)
 	u.rest.Wait()
 	good := 0
 	for _, a := range u.later {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/e2e/traffic"
 )
 
 // TestTimeoutOfADestination: a request that takes longer becomes 504, while one to a
@@ -25,7 +26,7 @@ func TestTimeoutOfADestination(t *testing.T) {
 	}
 	c := newCluster(t)
 	server := c.pod("server", "short.test", "fits.test", "free.test")
-	g := newGate()
+	g := traffic.NewGate()
 	c.serve(server, g.ServeHTTP, "8080")
 	m := c.meshed("shop", spec, sandbox.App{})
 	by := c.client(m.Pod)

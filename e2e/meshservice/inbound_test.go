@@ -46,14 +46,14 @@ type limits struct {
 }
 
 // gated serves a gate on a port until closed, and sends requests to it over HTTP/1.
-func (l limits) gated(t *testing.T, port string) (*gate, func() answer) {
+func (l limits) gated(t *testing.T, port string) (*traffic.Gate, func() answer) {
 	t.Helper()
 	return l.gatedBy(t, port, cluster{T: t, dns: l.dns}.client(l.clients))
 }
 
-func (l limits) gatedBy(t *testing.T, port string, by http.RoundTripper) (*gate, func() answer) {
+func (l limits) gatedBy(t *testing.T, port string, by http.RoundTripper) (*traffic.Gate, func() answer) {
 	t.Helper()
-	g := newGate()
+	g := traffic.NewGate()
 	web := &http.Server{Handler: g, Protocols: both()}
 	l.of.Serve(t, port, web.Serve)
 	t.Cleanup(func() { _ = web.Close() })
@@ -85,7 +85,7 @@ func (l limits) concurrentBy(t *testing.T, by http.RoundTripper) {
 func (l limits) rate(t *testing.T) {
 	for port, want := range map[string]int{ratePort: 5, freePort: 20} {
 		g, send := l.gated(t, port)
-		close(g.open)
+		close(g.Open)
 		codes := together(20, func(int) answer { return send() })
 		if codes[http.StatusOK] != want || codes[http.StatusTooManyRequests] != 20-want {
 			t.Errorf("port %s: answers by their codes %v, want %d with 200 and the others with 429", port, codes, want)
@@ -112,7 +112,7 @@ func (l limits) waiting(t *testing.T) {
 		g, send := l.gated(t, port)
 		// Envoy counts connections by the app's address, which it gets to know by a request.
 		first := press(t, g, 1, send)
-		g.open <- struct{}{}
+		g.Open <- struct{}{}
 		first.rest.Wait()
 		if port == waitingPort {
 			sandbox.Eventually(t, "Envoy knows the app", longest, func() bool { return l.of.stat("cluster.inbound_"+port+".membership_total") == 1 })
@@ -122,15 +122,15 @@ func (l limits) waiting(t *testing.T) {
 			go func() { sent <- send() }()
 		}
 		for range most {
-			<-g.came
+			<-g.Came
 		}
 		// All six have come to Envoy; the app sees the others only once it has answered one.
 
 		sandbox.Eventually(t, "Envoy has six requests", longest, func() bool { return l.of.stat("http.inbound_http.downstream_rq_active") >= 6 })
-		if more := len(g.came); more > 0 {
+		if more := len(g.Came); more > 0 {
 			t.Errorf("port %s: the app got %d requests, want %d", port, most+more, most)
 		}
-		close(g.open)
+		close(g.Open)
 		for range 6 {
 			(<-sent).wants(t, "one that waited", http.StatusOK)
 		}

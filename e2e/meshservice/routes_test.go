@@ -105,7 +105,7 @@ func TestHeaderRouteToASandbox(t *testing.T) {
 	}
 	broken := c.pod("broken", "broken.test")
 	c.serve(broken, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, "8081")
-	c.serve(broken, newGate().ServeHTTP, "8082")
+	c.serve(broken, traffic.NewGate().ServeHTTP, "8082")
 	broken.Serve(t, "8083", traffic.Accept(func(connection net.Conn) { _, _ = connection.Read(make([]byte, 1)) }))
 	m := c.meshed("shop", `egress:
 		- name: shop

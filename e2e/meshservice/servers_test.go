@@ -15,7 +15,6 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
-	"github.com/pillion-mesh/pillion/e2e/traffic"
 )
 
 // tally counts what servers were asked, by a name that they choose.
@@ -63,23 +62,6 @@ func (c cluster) serve(p *sandbox.Pod, handler http.HandlerFunc, ports ...string
 // says is a handler that answers with a text.
 func says(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }
-}
-
-// gate holds requests that have come until it is opened.
-type gate struct {
-	came chan string
-	open chan struct{}
-}
-
-func newGate() *gate { return &gate{make(chan string, 10_000), make(chan struct{})} }
-
-func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	g.came <- r.URL.Path
-	select {
-	case <-g.open:
-		traffic.Answer(w, r)
-	case <-r.Context().Done():
-	}
 }
 
 // echo holds a connection and says what it is told.

@@ -3,7 +3,6 @@
 package traffic
 
 import (
-	"bufio"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Accept serves each connection by itself, and closes it behind that.
@@ -64,23 +62,22 @@ func hijack(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(c, buffered)
 }
 
-// closing is how long ServeFor takes between its decision to close a connection and
-// the close: what arrives meanwhile is lost, as it is on a real network for as long as
-// the close is on its way.
-const closing = 300 * time.Millisecond
+// Gate holds requests that have come until it is opened, and then answers them.
+type Gate struct {
+	// Came gets the path of each.
+	Came chan string
+	Open chan struct{}
+}
 
-// ServeFor answers requests on a connection until none has come for some time.
-func ServeFor(c net.Conn, keepAlive time.Duration) {
-	for requests := bufio.NewReader(c); ; {
-		_ = c.SetReadDeadline(time.Now().Add(keepAlive))
-		request, err := http.ReadRequest(requests)
-		if err != nil {
-			time.Sleep(closing)
-			return
-		}
-		body, _ := io.ReadAll(request.Body)
-		text := fmt.Sprintf("%s %s %d bytes", request.Method, request.URL.Path, len(body))
-		_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(text), text)
+// NewGate is one that is closed.
+func NewGate() *Gate { return &Gate{make(chan string, 10_000), make(chan struct{})} }
+
+func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.Came <- r.URL.Path
+	select {
+	case <-g.Open:
+		Answer(w, r)
+	case <-r.Context().Done():
 	}
 }
 
