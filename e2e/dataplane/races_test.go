@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -85,8 +86,13 @@ func TestNoBreakerByDefault(t *testing.T) {
 
 func overflows(t *testing.T, r *sandbox.Running) uint64 {
 	t.Helper()
-	all := injected.Stats(t, r)
-	return all["cluster.outbound_passthrough.upstream_rq_pending_overflow"] + all["cluster.outbound_passthrough.upstream_cx_overflow"]
+	overflows := uint64(0)
+	for name, value := range injected.Stats(t, r) {
+		if strings.HasPrefix(name, "cluster.outbound_passthrough.") && strings.HasSuffix(name, "_overflow") {
+			overflows += value
+		}
+	}
+	return overflows
 }
 
 // TestProbeOfADeadApp: the rewritten tcpSocket probe succeeds while the app listens
