@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -144,13 +143,8 @@ func TestRetryBudget(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	server := c.pod("server", "bounded.test", "control.test")
-	var seen tally
-	c.serve(server, func(w http.ResponseWriter, r *http.Request) {
-		host, _, _ := strings.Cut(r.Host, ".")
-		seen.add(host)
-		time.Sleep(20 * time.Millisecond) // so that many are under way
-		w.WriteHeader(http.StatusServiceUnavailable)
-	}, "8080")
+	var failing waves
+	c.serve(server, failing.ServeHTTP, "8080")
 	spec := `egress:
 		- {name: bounded, host: bounded.test, port: 8080, retries: {attempts: 5, when: [Unavailable]}}
 	`
@@ -159,14 +153,15 @@ func TestRetryBudget(t *testing.T) {
 	control := c.meshed("control", strings.ReplaceAll(spec, "bounded", "control"), sandbox.App{})
 	// storm is how many times the requests the server has.
 	storm := func(m *meshed, host string, clients, each int) float64 {
-		by, before := c.client(m.Pod), seen.of(host)
+		by, before := c.client(m.Pod), failing.join(clients)
 		together(clients, func(int) answer {
+			defer failing.leave()
 			for range each {
 				ask(t.Context(), by, http.MethodGet, "http://"+host+".test:8080/")
 			}
 			return answer{}
 		})
-		return float64(seen.of(host)-before) / float64(clients*each)
+		return float64(failing.join(0)-before) / float64(clients*each)
 	}
 	alone, many, without := storm(bounded, "bounded", 1, 2), storm(bounded, "bounded", 50, 6), storm(control, "control", 50, 2)
 	t.Logf("the server has %.1f times the requests of one client, %.2f times those of fifty, and %.2f times those without a budget", alone, many, without)

@@ -48,8 +48,8 @@ func TestMethodRouteWithFallback(t *testing.T) {
 			name := state + "-" + kind
 			c.dns.Set(name+".test", origin.IPv4)
 			c.dns.Set("cache-"+name+".test", cacheAddress(state, cache)...)
-			fallback := map[string]string{"fallback": ", fallback: {when: Fails, after: 100ms}"}[kind]
-			spec += fmt.Sprintf(`- {name: %[1]s, host: %[1]s.test, port: 9000, protocol: GRPC, timeout: 2s, routes: [{grpc: {service: shop.v1.Items, methods: [Get]}, to: cache-%[1]s%[2]s}]}
+			fallback := map[string]string{"fallback": ", fallback: {when: Fails, after: 1s}"}[kind]
+			spec += fmt.Sprintf(`- {name: %[1]s, host: %[1]s.test, port: 9000, protocol: GRPC, timeout: 5s, routes: [{grpc: {service: shop.v1.Items, methods: [Get]}, to: cache-%[1]s%[2]s}]}
 				- {name: cache-%[1]s, host: cache-%[1]s.test, port: %[3]s, protocol: GRPC}
 			`, name, fallback, port)
 		}
@@ -75,7 +75,10 @@ func cacheAddress(state string, cache *sandbox.Pod) []netip.Addr {
 
 // itemsCalls calls the method that is led to the cache and one that is not.
 func itemsCalls(c cluster, m *meshed, state string) {
-	const calls = 20
+	calls := 20
+	if state == "hanging" || state == "unreachable" {
+		calls = 5 // each of which waits for the cache
+	}
 	by, control := c.channel(m.Pod, state+"-fallback.test:9000"), c.channel(m.Pod, state+"-none.test:9000")
 	want := map[bool]string{true: "cache", false: "origin"}[state == "well"]
 	for n := range calls {

@@ -64,6 +64,51 @@ func says(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }
 }
 
+// waves is a server that fails every request, but none before each of its clients has one
+// there: so many are under way at once, however fast anybody is.
+type waves struct {
+	mutex                  sync.Mutex
+	clients, waiting, seen int
+	wave                   chan struct{}
+}
+
+// join has more clients, which are to leave, and is how many requests there have been.
+func (w *waves) join(clients int) (seen int) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.clients += clients
+	return w.seen
+}
+
+func (w *waves) leave() {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.clients--
+	w.failAll()
+}
+
+// failAll ends a wave that is complete.
+func (w *waves) failAll() {
+	if w.waiting > 0 && w.waiting >= w.clients {
+		close(w.wave)
+		w.waiting, w.wave = 0, nil
+	}
+}
+
+func (w *waves) ServeHTTP(writer http.ResponseWriter, _ *http.Request) {
+	w.mutex.Lock()
+	if w.wave == nil {
+		w.wave = make(chan struct{})
+	}
+	wave := w.wave
+	w.seen++
+	w.waiting++
+	w.failAll()
+	w.mutex.Unlock()
+	<-wave
+	writer.WriteHeader(http.StatusServiceUnavailable)
+}
+
 // echo holds a connection and says what it is told.
 func echo(c net.Conn) { _, _ = io.Copy(c, c) }
 
