@@ -50,18 +50,25 @@ func betweenPods() []call {
 	}
 }
 
-// noDelay is far below what a listener filter's timeout costs, and far above what a
-// busy machine does.
+// noDelay is far below what a listener filter's timeout costs, and far above what
+// connecting does.
 const noDelay = 300 * time.Millisecond
 
-// serverFirst waits for the greeting and fails where it took longer.
+// serverFirst waits for the greeting and fails where it always takes longer: a busy machine
+// is slow at times, and a delay that is due to us is there every time.
 func serverFirst(port string, longest time.Duration) func(client, context.Context) error {
 	return func(c client, ctx context.Context) error {
-		took, err := c.greeted(ctx, port)
-		if err == nil && took > longest {
-			err = fmt.Errorf("the server's greeting took %s, longer than %s", took, longest)
+		var quickest time.Duration
+		for n := range 20 {
+			took, err := c.greeted(ctx, port)
+			if err != nil || took <= longest {
+				return err
+			}
+			if n == 0 || took < quickest {
+				quickest = took
+			}
 		}
-		return err
+		return fmt.Errorf("the server's greeting took %s at least, longer than %s", quickest, longest)
 	}
 }
 
@@ -133,7 +140,7 @@ func (r route) goes(t *testing.T, c call, by client) {
 	t.Helper()
 	t.Run(c.name, func(t *testing.T) {
 		before := r.counts(t)
-		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), longest)
 		defer cancel()
 		if err := c.do(by, ctx); err != nil {
 			t.Fatalf("%v", err)

@@ -59,7 +59,7 @@ func (l *load) start(from *sandbox.Pod, k kind) {
 	l.all.Go(func() {
 		for l.stop.Err() == nil {
 			// A client goes on to the end with what it began, as in life.
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(l.stop), 15*time.Second)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(l.stop), longest)
 			err := traced(ctx, call)
 			cancel()
 			l.count(from, k, err)
@@ -104,7 +104,7 @@ func under(t *testing.T, clients, least int, of *names, inside *sandbox.Running,
 		l.start(from[n%2], all[n/2%len(all)])
 	}
 	f()
-	for deadline := time.Now().Add(90 * time.Second); l.made() < least && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(5 * longest); l.made() < least && time.Now().Before(deadline); {
 		time.Sleep(100 * time.Millisecond)
 	}
 	cancel()

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -18,6 +19,9 @@ import (
 
 // programs are what is tested.
 var programs = injected.NewPrograms()
+
+// longest is what anything may take that takes a second or so, before a test gives up.
+const longest = time.Minute
 
 func TestMain(m *testing.M) { sandbox.Main(m, programs.Remove) }
 

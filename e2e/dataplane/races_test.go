@@ -69,7 +69,7 @@ func TestNoBreakerByDefault(t *testing.T) {
 		go func() {
 			failed <- traffic.FailedAtOnce(t.Context(), connections, serverURL, traffic.Dialer(c.Pod, server.IPv4.String, httpPort))
 		}()
-		sandbox.Eventually(t, "all requests are under way, or one has been refused", 2*time.Minute, func() bool { return len(g.Came) == connections || overflows(t, c) > 0 })
+		sandbox.Eventually(t, "all requests are under way, or one has been refused", 2*longest, func() bool { return len(g.Came) == connections || overflows(t, c) > 0 })
 		close(g.Open)
 		return <-failed
 	}
@@ -106,7 +106,7 @@ func TestProbeOfADeadApp(t *testing.T) {
 		t.Fatal("the probe's port was not rewritten")
 	}
 	connects := func(port string) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), longest)
 		defer cancel()
 		c, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(p.IPv4.String(), port))
 		if err == nil {

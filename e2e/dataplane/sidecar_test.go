@@ -40,8 +40,13 @@ func envoys(more ...string) func([]string) []string {
 	return func(args []string) []string { return append(append(slices.Clone(args), "--"), more...) }
 }
 
+// belowDNS is less than a start takes that waits for a name which nobody resolves.
+func belowDNS(config *v1alpha1.InjectorConfig) {
+	config.Lifecycle.StartTimeout.Duration = 12 * time.Second
+}
+
 func shortStart(config *v1alpha1.InjectorConfig) {
-	config.Lifecycle.StartTimeout.Duration = 2 * time.Second
+	config.Lifecycle.StartTimeout.Duration = 5 * time.Second
 }
 
 // neverConfigured makes Envoy ask a control plane that is not there for its clusters,
@@ -60,7 +65,7 @@ func TestPodsThatDoNotStart(t *testing.T) {
 			runs   bool // Envoy runs on
 			says   []string
 		}{
-			{"a configuration that never comes", arguments(envoys("--config-yaml", neverConfigured)), true, []string{"waiting for Envoy to serve: not within 2s", "Envoy is not live yet", "the listener inbound is not active"}},
+			{"a configuration that never comes", arguments(envoys("--config-yaml", neverConfigured)), true, []string{"waiting for Envoy to serve: not within 5s", "Envoy is not live yet", "the listener inbound is not active"}},
 			{"an argument that Envoy does not know", arguments(envoys("--no-such-argument")), false, []string{"running Envoy: it ended with exit code 1", "no-such-argument"}},
 			{"a bootstrap that Envoy refuses", arguments(envoys("--config-yaml", "{no_such_field: 1}")), false, []string{"running Envoy: it ended with exit code 1", "no_such_field"}},
 		} {
@@ -71,7 +76,7 @@ func TestPodsThatDoNotStart(t *testing.T) {
 				if err == nil {
 					t.Fatal("the pod started")
 				}
-				if took := time.Since(began); took > 10*time.Second {
+				if took := time.Since(began); took > 40*time.Second {
 					t.Errorf("it took %s to fail", took)
 				}
 				message := r.Envoy.TerminationMessage()
@@ -81,14 +86,14 @@ func TestPodsThatDoNotStart(t *testing.T) {
 					}
 				}
 				if !test.runs {
-					r.Envoy.Wait(t, 10*time.Second)
+					r.Envoy.Wait(t, longest)
 					return
 				}
 				// kubelet now runs the preStop hook and ends the container: that must not take
 				// the whole drain.
 				began = time.Now()
 				r.Delete(t)
-				if took := time.Since(began); took > 8*time.Second {
+				if took := time.Since(began); took > 20*time.Second {
 					t.Errorf("a pod that never served took %s to stop", took)
 				}
 			})
@@ -103,7 +108,7 @@ func TestEnvoyIsKilled(t *testing.T) {
 	if err := unix.Kill(childOf(t, r.Envoy.PID()), unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if code := r.Envoy.Wait(t, 5*time.Second); code != 137 {
+	if code := r.Envoy.Wait(t, longest); code != 137 {
 		t.Errorf("exit code %d, want 137", code)
 	}
 	if got := r.Envoy.TerminationMessage(); !strings.HasPrefix(got, "running Envoy: it was ended by signal 9 (killed), which pillion-proxy did not send") {
@@ -154,7 +159,7 @@ func TestAdminSocketIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	// An answer may be some moments old.
-	sandbox.Eventually(t, "/readyz says so", 5*time.Second, func() bool {
+	sandbox.Eventually(t, "/readyz says so", longest, func() bool {
 		code, body := injected.Status(t, p, p, http.MethodGet, "/readyz")
 		return code == http.StatusServiceUnavailable && strings.Contains(body, "the admin interface of Envoy does not answer")
 	})
@@ -169,7 +174,7 @@ func TestAdminSocketIsGone(t *testing.T) {
 	}
 	began := time.Now()
 	out, err := r.Envoy.Exec(t.Context(), "/pillion/bin/pillion-proxy", "drain", "--pre-drain-delay=30s", "--drain-time=30s")
-	if err != nil || !strings.Contains(out, "nothing to drain") || time.Since(began) > 5*time.Second {
+	if err != nil || !strings.Contains(out, "nothing to drain") || time.Since(began) > 25*time.Second {
 		t.Errorf("drain: %v after %s: %s", err, time.Since(began), out)
 	}
 }
@@ -178,7 +183,7 @@ func TestAdminSocketIsGone(t *testing.T) {
 func TestDiskIsFull(t *testing.T) {
 	t.Parallel()
 	p := sandbox.NewPod(t, "pod")
-	pod := podOf(t, "pod", want{configure: shortStart})
+	pod := podOf(t, "pod", want{})
 	r, err := p.Run(t, pod, images(t, false), sandbox.App{})
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +196,7 @@ func TestDiskIsFull(t *testing.T) {
 	t.Cleanup(func() { _ = unix.Unmount(full, 0) })
 	_ = os.WriteFile(full+"/filler", make([]byte, 8192), 0o600)
 	again := p.StartContainer(t, r.Sidecar(), images(t, false).Envoy, r.Volumes)
-	if code := again.Wait(t, 10*time.Second); code != 1 || !strings.Contains(again.TerminationMessage(), "the volume pillion-run is full") {
+	if code := again.Wait(t, longest); code != 1 || !strings.Contains(again.TerminationMessage(), "the volume pillion-run is full") {
 		t.Errorf("exit code %d, termination message %q", code, again.TerminationMessage())
 	}
 }
@@ -229,7 +234,7 @@ func TestResolverIsBlackHoled(t *testing.T) {
 	p.Output(t, "ip", "route", "add", "blackhole", "192.0.2.0/24")
 	with := images(t, false)
 	with.Envoy["/etc/resolv.conf"] = resolv
-	if _, err := p.Run(t, podOf(t, "pod", want{configure: shortStart, change: arguments(envoys("--config-yaml", slowDNS))}), with, sandbox.App{}); err != nil {
+	if _, err := p.Run(t, podOf(t, "pod", want{configure: belowDNS, change: arguments(envoys("--config-yaml", slowDNS))}), with, sandbox.App{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -295,7 +300,7 @@ func TestQuitQuitQuit(t *testing.T) {
 	if code, body := injected.Status(t, p, p, http.MethodPost, "/quitquitquit"); code != 200 {
 		t.Errorf("from the pod itself: HTTP %d %s", code, body)
 	}
-	if code := r.Envoy.Wait(t, 10*time.Second); code != 0 {
+	if code := r.Envoy.Wait(t, longest); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }

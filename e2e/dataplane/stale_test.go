@@ -75,7 +75,7 @@ func staleErrors(t *testing.T, c *sandbox.Running, recovery bool) []int {
 // it takes a header off that Envoy's router adds.
 func awaitRecovery(t *testing.T, c *sandbox.Running, server *sandbox.Pod, want bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(longest); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, client{c.Pod, server.IPv4.String()}.url("http", httpPort, "/"), http.NoBody)
 		if err != nil {
 			t.Fatal(err)
@@ -85,14 +85,14 @@ func awaitRecovery(t *testing.T, c *sandbox.Running, server *sandbox.Pod, want b
 			return
 		}
 	}
-	t.Fatalf("after ten seconds the listener still has not the recovery: %t", want)
+	t.Fatalf("after %s the listener still has not the recovery: %t", longest, want)
 }
 
 // get asks without a body: Envoy ends a connection by itself if it answers before it
 // has read all of the request.
 func get(t *testing.T, transport *http.Transport) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), longest)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://server:"+httpPort+"/", http.NoBody)
 	if err != nil {
@@ -142,7 +142,7 @@ func changeFile(t *testing.T, r *sandbox.Running, name, updated string, change f
 	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(longest); ; time.Sleep(20 * time.Millisecond) {
 		// What is warming does not serve yet.
 		if now := injected.Stats(t, r); now[updated] > before && now["listener_manager.total_listeners_warming"] == 0 {
 			return

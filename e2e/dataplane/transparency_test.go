@@ -99,7 +99,7 @@ func (e exchange) check(t *testing.T, from *sandbox.Pod, listener net.Listener, 
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(longest))
 	if _, err := io.WriteString(c, strings.Join(e.request, "\r\n")+"\r\n\r\n"+e.body); err != nil {
 		t.Fatal(err)
 	}

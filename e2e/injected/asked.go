@@ -79,7 +79,7 @@ func Status(tb testing.TB, from, of *sandbox.Pod, method, path string) (code int
 func Ready(tb testing.TB, r *sandbox.Running) {
 	tb.Helper()
 	var err error
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if err = r.Ready(tb.Context()); err == nil {
 			return
 		}
