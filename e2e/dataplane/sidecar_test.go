@@ -40,9 +40,9 @@ func envoys(more ...string) func([]string) []string {
 	return func(args []string) []string { return append(append(slices.Clone(args), "--"), more...) }
 }
 
-// belowDNS is less than a start takes that waits for a name which nobody resolves.
+// belowDNS is less than a start takes that waits for slowDNS.
 func belowDNS(config *v1alpha1.InjectorConfig) {
-	config.Lifecycle.StartTimeout.Duration = 12 * time.Second
+	config.Lifecycle.StartTimeout.Duration = 30 * time.Second
 }
 
 func shortStart(config *v1alpha1.InjectorConfig) {
@@ -219,8 +219,11 @@ func TestContainerRestarts(t *testing.T) {
 	}
 }
 
-// slowDNS is a declared destination whose name nobody resolves.
+// slowDNS is a declared destination whose name nobody resolves, for which Envoy asks for
+// more than a minute.
 const slowDNS = `{"static_resources": {"clusters": [{"name": "declared", "type": "STRICT_DNS", "connect_timeout": "1s", "wait_for_warm_on_init": false,
+	"typed_dns_resolver_config": {"name": "envoy.network.dns_resolver.cares", "typed_config": {
+		"@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig", "query_timeout_seconds": 90}},
 	"load_assignment": {"cluster_name": "declared", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {"address": "payments.test", "port_value": 80}}}}]}]}}]}}`
 
 // TestResolverIsBlackHoled: the start does not wait for DNS.
@@ -231,7 +234,9 @@ func TestResolverIsBlackHoled(t *testing.T) {
 	if err := os.WriteFile(resolv, []byte("nameserver 192.0.2.53\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	p.Output(t, "ip", "route", "add", "blackhole", "192.0.2.0/24")
+	// What is sent there is lost on the way, and nobody is told.
+	p.Output(t, "ip", "route", "add", "192.0.2.53", "dev", "eth0")
+	p.Output(t, "ip", "neigh", "add", "192.0.2.53", "lladdr", "02:00:00:00:00:01", "dev", "eth0")
 	with := images(t, false)
 	with.Envoy["/etc/resolv.conf"] = resolv
 	if _, err := p.Run(t, podOf(t, "pod", want{configure: belowDNS, change: arguments(envoys("--config-yaml", slowDNS))}), with, sandbox.App{}); err != nil {
