@@ -205,16 +205,21 @@ func (c *frameConn) refuse(stream uint32) error {
 // until all that can come has come, or it has died: who meets whom on a connection is
 // then due to who sends them, and not to how fast anybody is.
 type liar struct {
-	most, all int
-	open      chan struct{}
+	most int
 
-	mutex           sync.Mutex
-	came            int
-	isOpen          bool
+	mutex sync.Mutex
+	// missing are those that it waits for, and open is closed when there are none.
+	missing         int
+	open            chan struct{}
 	deaths, busiest int
 }
 
-func newLiar(most, all int) *liar { return &liar{most: most, all: all, open: make(chan struct{})} }
+// expect makes it wait for so many requests.
+func (l *liar) expect(requests int) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.missing, l.open = requests, make(chan struct{})
+}
 
 // saw is how often it died, and how many streams there were at most on a connection.
 func (l *liar) saw() (deaths, busiest int) {
@@ -223,21 +228,28 @@ func (l *liar) saw() (deaths, busiest int) {
 	return l.deaths, l.busiest
 }
 
-// takes counts a stream that has come as one of those active on its connection, and
-// says whether the app survives it.
-func (l *liar) takes(active int) bool {
+// takes counts a stream that has come as one of those active on its connection. What it
+// returns is closed when it is to be answered; nil where the app dies of it.
+func (l *liar) takes(active int) <-chan struct{} {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	l.came++
 	l.busiest = max(l.busiest, active)
-	if active > l.most {
+	died := active > l.most
+	if died {
 		l.deaths++
 	}
-	if !l.isOpen && (l.came == l.all || l.deaths > 0) {
-		l.isOpen = true
-		close(l.open)
+	if l.missing > 0 {
+		if l.missing--; died {
+			l.missing = 0
+		}
+		if l.missing == 0 {
+			close(l.open)
+		}
 	}
-	return active <= l.most
+	if died {
+		return nil
+	}
+	return l.open
 }
 
 func (l *liar) frames() frames {
@@ -246,12 +258,13 @@ func (l *liar) frames() frames {
 		c.active++
 		active := c.active
 		c.mutex.Unlock()
-		if !l.takes(active) {
+		open := l.takes(active)
+		if open == nil {
 			_ = c.Close()
 			return
 		}
 		go func() {
-			<-l.open
+			<-open
 			c.mutex.Lock()
 			c.active--
 			c.mutex.Unlock()
