@@ -117,6 +117,15 @@ func (l *Load) Lost() []Created {
 	return slices.DeleteFunc(l.All(), func(c Created) bool { return c.Injected && c.Err == nil })
 }
 
+// Await returns when so many pods have been created, for what needs that much load to
+// show anything, however slow the machine is.
+func (l *Load) Await(t *testing.T, pods int) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Minute); len(l.All()) < pods && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
 // Check fails the test for each kind of loss, and where there was too little load
 // to show anything.
 func (l *Load) Check(t *testing.T, least int) {

@@ -34,10 +34,7 @@ func TestStatusOfPods(t *testing.T) {
 	s.addPod(t, "cart", "a", "10.9.0.1", a, volume)
 	s.addPod(t, "cart", "b", "10.9.0.2", b, volume)
 	s.addPod(t, "another", "c", "10.9.0.3", nil, volume)
-	underway := s.condition(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionFalse, "Underway")
-	if want := "1 of 2 pods run version " + v1 + "; 1 have yet to take it"; underway.Message != want {
-		t.Errorf("Applied says %q, want %q", underway.Message, want)
-	}
+	s.says(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionFalse, "Underway", "1 of 2 pods run version "+v1+"; 1 have yet to take it")
 	b.say(running(v1, lifecycle.MeshApplied, ""))
 	s.condition(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionTrue, "AllPods")
 
@@ -48,10 +45,7 @@ func TestStatusOfPods(t *testing.T) {
 	rejected.Wanted = &lifecycle.MeshGeneration{Version: v2}
 	a.say(running(v2, lifecycle.MeshApplied, ""))
 	b.say(rejected)
-	said := s.condition(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionFalse, "Rejected")
-	if want := "pod b rejected version " + v2 + ": Envoy: " + strings.TrimSpace(words) + "; 1 of 2 pods run version " + v2; said.Message != want {
-		t.Errorf("Applied says %q, want %q", said.Message, want)
-	}
+	s.says(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionFalse, "Rejected", "pod b rejected version "+v2+": Envoy: "+strings.TrimSpace(words)+"; 1 of 2 pods run version "+v2)
 	if diff := cmp.Diff(v1alpha1.MeshServicePods{Total: 2, Current: 1, Rejected: 1}, s.service(t, "cart").Status.Pods); diff != "" {
 		t.Errorf("the pods (-want +got):\n%s", diff)
 	}
@@ -114,14 +108,10 @@ func TestPodsThatDoNotSay(t *testing.T) {
 	s.addPod(t, "cart", "b", "10.9.1.2", nil, volume)
 	s.addPod(t, "cart", "c", "169.254.169.254", nil, volume)
 	s.addPod(t, "cart", "d", "10.9.1.4", well) // injected without a volume
-	s.condition(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionUnknown, "NoAnswer")
-	eventually(t, "all of them are counted", func() bool {
-		return s.service(t, "cart").Status.Pods == v1alpha1.MeshServicePods{Total: 4, Current: 1, Unknown: 3}
-	})
-	said := s.condition(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionUnknown, "NoAnswer")
-	want := "1 of 4 pods run version " + v + "; 2 did not say: pod b: it refused the connection; 1 were injected by an older version or configuration and cannot get it: restart them"
-	if said.Message != want {
-		t.Errorf("Applied says %q, want %q", said.Message, want)
+	s.says(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionUnknown, "NoAnswer",
+		"1 of 4 pods run version "+v+"; 2 did not say: pod b: it refused the connection; 1 were injected by an older version or configuration and cannot get it: restart them")
+	if diff := cmp.Diff(v1alpha1.MeshServicePods{Total: 4, Current: 1, Unknown: 3}, s.service(t, "cart").Status.Pods); diff != "" {
+		t.Errorf("the pods (-want +got):\n%s", diff)
 	}
 	// It stays as it is while nothing changes.
 	before := s.service(t, "cart").ResourceVersion

@@ -38,7 +38,7 @@ const (
 	ownNamespace = "pillion-system"
 	statusPort   = 15020
 	// patience is how long something may take that takes a second.
-	patience = time.Minute
+	patience = 5 * time.Minute
 )
 
 // system is the chart's release in kube-apiserver, with a namespace for a test.
@@ -162,13 +162,24 @@ func (s *system) service(t *testing.T, name string) *v1alpha1.MeshService {
 // condition waits for a condition of the newest document with this status and reason.
 func (s *system) condition(t *testing.T, name, kind string, status metav1.ConditionStatus, reason string) metav1.Condition {
 	t.Helper()
+	return s.conditionThat(t, name, kind, status, reason, func(string) bool { return true })
+}
+
+// says waits for it to say this: how many pods there are is found out one by one.
+func (s *system) says(t *testing.T, name, kind string, status metav1.ConditionStatus, reason, message string) {
+	t.Helper()
+	s.conditionThat(t, name, kind, status, reason, func(said string) bool { return said == message })
+}
+
+func (s *system) conditionThat(t *testing.T, name, kind string, status metav1.ConditionStatus, reason string, says func(string) bool) metav1.Condition {
+	t.Helper()
 	var last metav1.Condition
 	eventually(t, kind+" of "+name+" is "+string(status)+" "+reason, func() bool {
 		found := s.service(t, name)
 		if c := meta.FindStatusCondition(found.Status.Conditions, kind); c != nil {
 			last = *c
 			t.Logf("%s: %s %s: %s", kind, c.Status, c.Reason, c.Message)
-			return c.Status == status && c.Reason == reason && c.ObservedGeneration == found.Generation
+			return c.Status == status && c.Reason == reason && c.ObservedGeneration == found.Generation && says(c.Message)
 		}
 		return false
 	})

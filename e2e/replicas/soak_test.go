@@ -48,6 +48,7 @@ func TestSoak(t *testing.T) {
 	l := &admissions.Load{Client: s.client, Namespaces: []string{s.ignore, s.strict}, PerSecond: perSecond}
 	stop := l.Start(t)
 	samples := s.sample(t, lasts)
+	l.Await(t, int(lasts.Seconds())*perSecond/2)
 	stop()
 	l.Check(t, int(lasts.Seconds())*perSecond/2)
 	for _, name := range []string{"inject.pillion.dev", "strict.inject.pillion.dev"} {

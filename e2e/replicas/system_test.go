@@ -24,7 +24,7 @@ const (
 	ownNamespace = "pillion-system"
 	strictLabel  = "pillion.dev/strict"
 	// patience is how long something may take that takes a second.
-	patience = 30 * time.Second
+	patience = 2 * time.Minute
 )
 
 // system is the chart's release in kube-apiserver, with replicas behind its Service.
