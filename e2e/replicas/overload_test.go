@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -26,22 +27,14 @@ import (
 	"github.com/pillion-mesh/pillion/e2e/admissions"
 )
 
-// throttle gives a process that much of one core.
-func throttle(t *testing.T, pid int, cores float64) {
+// throttle puts a process into a control group of its own. What it returns gives it that
+// much of one core.
+func throttle(t *testing.T, pid int) func(cores float64) {
 	t.Helper()
-	const period = 100_000 // microseconds
-	quota := strconv.Itoa(int(cores * period))
-	write := func(folder string, files map[string]string) error {
-		for name, text := range files {
-			if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
-				return err
-			}
-		}
-		return os.WriteFile(filepath.Join(folder, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o600)
-	}
-	root, files := "/sys/fs/cgroup/cpu", map[string]string{"cpu.cfs_period_us": strconv.Itoa(period), "cpu.cfs_quota_us": quota}
+	const period = 100_000                                                  // microseconds
+	root, file, format := "/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "%d"    // of a period that is the same by default
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil { // version 2
-		root, files = "/sys/fs/cgroup", map[string]string{"cpu.max": quota + " " + strconv.Itoa(period)}
+		root, file, format = "/sys/fs/cgroup", "cpu.max", "%d "+strconv.Itoa(period)
 	}
 	folder, err := os.MkdirTemp(root, "pillion-test-")
 	if err == nil {
@@ -49,10 +42,16 @@ func throttle(t *testing.T, pid int, cores float64) {
 			_ = os.WriteFile(filepath.Join(root, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o600)
 			_ = os.Remove(folder)
 		})
-		err = write(folder, files)
+		err = os.WriteFile(filepath.Join(folder, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o600)
 	}
 	if err != nil {
 		t.Skipf("needs root and a control group for the CPU: %v", err)
+	}
+	return func(cores float64) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(folder, file), fmt.Appendf(nil, format, int(cores*period)), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -129,6 +128,28 @@ func answerOf(status int, err error) string {
 	}
 }
 
+// overload asks so often a second, for five of them, and counts the answers.
+func (c *caller) overload(ctx context.Context, perSecond int, answers map[string]int, slowest map[string]time.Duration) {
+	var mutex sync.Mutex
+	var running sync.WaitGroup
+	slots := make(chan struct{}, threeAPIServers)
+	ticker := time.NewTicker(time.Second / time.Duration(perSecond))
+	defer ticker.Stop()
+	for until := time.Now().Add(5 * time.Second); time.Now().Before(until); <-ticker.C {
+		slots <- struct{}{}
+		running.Go(func() {
+			started := time.Now()
+			answer := answerOf(c.ask(ctx))
+			<-slots
+			mutex.Lock()
+			defer mutex.Unlock()
+			answers[answer]++
+			slowest[answer] = max(slowest[answer], time.Since(started))
+		})
+	}
+	running.Wait()
+}
+
 // TestTenTimesTheCapacity: "ten times the capacity (fast 503s, recovery within 5 s)",
 // for a replica with a tenth of a core. All but a few of the first ones are answered
 // before their timeout, by a decision, a 503 or a reset (without shedding a quarter is
@@ -139,7 +160,8 @@ func TestTenTimesTheCapacity(t *testing.T) {
 	s.startController(t)
 	r := s.addReplica(t, 200*time.Millisecond)
 	s.waitReady(t, 1)
-	throttle(t, r.PID(), 0.1)
+	cores, throttled := 0.1, throttle(t, r.PID())
+	throttled(cores)
 	c := s.newCaller(t, r.Address, timeout)
 
 	capacity := 0
@@ -150,26 +172,15 @@ func TestTenTimesTheCapacity(t *testing.T) {
 	}
 	perSecond := max(capacity/2, 10) * 10
 
-	var mutex sync.Mutex
 	answers, slowest := map[string]int{}, map[string]time.Duration{}
-	var running sync.WaitGroup
-	slots := make(chan struct{}, threeAPIServers)
-	ticker := time.NewTicker(time.Second / time.Duration(perSecond))
-	defer ticker.Stop()
-	for until := time.Now().Add(5 * time.Second); time.Now().Before(until); <-ticker.C {
-		slots <- struct{}{}
-		running.Go(func() {
-			started := time.Now()
-			answer := answerOf(c.ask(t.Context()))
-			<-slots
-			mutex.Lock()
-			defer mutex.Unlock()
-			answers[answer]++
-			slowest[answer] = max(slowest[answer], time.Since(started))
-		})
+	c.overload(t.Context(), perSecond, answers, slowest)
+	// Where the callers are too slow for ten times as much, the replica gets slower.
+	for answers["503"]+answers["reset"] == 0 && cores > 0.02 {
+		cores /= 2
+		throttled(cores)
+		c.overload(t.Context(), perSecond, answers, slowest)
 	}
-	running.Wait()
-	t.Logf("capacity %d a second, asked %d a second: %v, slowest %v", capacity/2, perSecond, answers, slowest)
+	t.Logf("capacity %d a second, asked %d a second, in the end with %v cores: %v, slowest %v", capacity/2, perSecond, cores, answers, slowest)
 	if late, all := answers["timeout"], sum(answers); late*2 > all {
 		t.Errorf("%d of %d requests had no answer in %s", late, all, timeout)
 	}
