@@ -209,7 +209,8 @@ func (p *Pod) Dial(ctx context.Context, network, address string) (net.Conn, erro
 // DialToSpeak is Dial for a client that speaks first: nothing is sent before it does, and
 // its first words arrive together with the connection. Envoy waits for them for some tenths
 // of a second, and a busy machine may keep a process from running for as long between
-// connecting and writing. A connection that is refused is an error of the first write.
+// connecting and writing. A connection that is refused is an error of the first write or
+// read; one that is to be there before anything is said takes an empty write.
 func (p *Pod) DialToSpeak(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := &net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error
@@ -219,5 +220,23 @@ func (p *Pod) DialToSpeak(ctx context.Context, network, address string) (net.Con
 	var connection net.Conn
 	var err error
 	p.in(func() { connection, err = dialer.DialContext(ctx, network, address) })
-	return connection, err
+	if err != nil {
+		return nil, err
+	}
+	return speaker{connection}, nil
+}
+
+// speaker is a connection that is made by its first write.
+type speaker struct{ net.Conn }
+
+func (s speaker) Write(b []byte) (int, error) {
+	n, err := s.Conn.Write(b)
+	if n > 0 || !errors.Is(err, unix.EINPROGRESS) {
+		return n, err
+	}
+	// It is on its way, and took nothing along.
+	if len(b) == 0 {
+		return 0, nil
+	}
+	return s.Conn.Write(b)
 }

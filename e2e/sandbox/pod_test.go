@@ -70,6 +70,19 @@ func TestDialToSpeak(t *testing.T) {
 			t.Errorf("%s: the server heard something else: %v", to, err)
 		}
 	}
+	silent, err := a.DialToSpeak(t.Context(), "tcp", net.JoinHostPort(b.IPv4.String(), "8080"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := silent.Write(nil); err != nil {
+		t.Errorf("connecting without a word: %v", err)
+	}
+	if server, err := listener.Accept(); err != nil {
+		t.Error(err)
+	} else {
+		_ = server.Close()
+	}
+	_ = silent.Close()
 	refused, err := a.DialToSpeak(t.Context(), "tcp", net.JoinHostPort(b.IPv4.String(), "8081"))
 	if err != nil {
 		t.Fatal(err)
