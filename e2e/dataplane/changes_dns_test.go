@@ -37,7 +37,7 @@ func payments(host string) v1alpha1.Destination {
 func (s *shop) awaitReason(says string) {
 	s.t.Helper()
 	var is lifecycle.MeshStatus
-	sandbox.Eventually(s.t, "it waits: "+says, 20*time.Second, func() bool {
+	sandbox.Eventually(s.t, "it waits: "+says, time.Minute, func() bool {
 		is = s.status()
 		return is.State == lifecycle.MeshApplying && strings.Contains(is.Reason, says)
 	})

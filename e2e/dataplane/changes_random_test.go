@@ -26,6 +26,8 @@ func hostOf(backend string) string { return backend + ".test" }
 type changes struct {
 	dice   *rand.Rand
 	number int64
+	// faults makes some requests take a way on which a fallback alone saves them: see faulty.
+	faults bool
 }
 
 // next is the generation of the next one.
@@ -74,7 +76,8 @@ func (c *changes) most(from int32) *int32 {
 	return new(from + c.dice.Int32N(1000))
 }
 
-func (c *changes) spec() (spec v1alpha1.MeshServiceSpec) {
+// spec is a random document, with more destinations if there are faults.
+func (c *changes) spec(more ...v1alpha1.Destination) (spec v1alpha1.MeshServiceSpec) {
 	for _, port := range []string{httpPort, grpcPort, "8081"} {
 		if c.maybe() {
 			spec.Inbound = append(spec.Inbound, c.inbound(number(port)))
@@ -103,6 +106,9 @@ func (c *changes) spec() (spec v1alpha1.MeshServiceSpec) {
 	}
 	c.dice.Shuffle(len(spec.Egress), func(a, b int) { spec.Egress[a], spec.Egress[b] = spec.Egress[b], spec.Egress[a] })
 	c.lead(spec.Egress)
+	if c.faults {
+		c.leadAstray(&spec, more...)
+	}
 	return spec
 }
 
@@ -152,7 +158,7 @@ func (c *changes) lead(egress []v1alpha1.Destination) {
 		if n == to || egress[n].Port != number(httpPort) || c.maybe() {
 			continue
 		}
-		r := v1alpha1.Route{To: egress[to].Name, Headers: []v1alpha1.HeaderMatch{{Name: "x-sandbox", Value: "yes"}}}
+		r := v1alpha1.Route{To: egress[to].Name, Headers: []v1alpha1.HeaderMatch{{Name: sandboxHeader, Value: "yes"}}}
 		if c.maybe() {
 			r.Fallback = &v1alpha1.Fallback{}
 		}

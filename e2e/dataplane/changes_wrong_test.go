@@ -72,7 +72,7 @@ func TestBrokenChanges(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, want{})
 	s.dns.Slow(200 * time.Millisecond)
-	of := &changes{dice: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 2))}
+	of := &changes{dice: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 2)), faults: true}
 	s.expectNone(s.underCalls(func() {
 		for name, mistake := range mistakes() {
 			running := of.next(t)

@@ -27,6 +27,7 @@ type DNS struct {
 	queries map[string]int
 	slow    time.Duration
 	fails   bool
+	failing map[string]bool
 }
 
 // NewDNS starts a server that knows no name yet.
@@ -36,7 +37,7 @@ func NewDNS(tb testing.TB) *DNS {
 	d := &DNS{
 		Address:    netip.AddrFrom4([4]byte{10, 97, byte(n >> 8), byte(n)}),
 		resolvConf: filepath.Join(tb.TempDir(), "resolv.conf"),
-		names:      map[string][]netip.Addr{}, queries: map[string]int{},
+		names:      map[string][]netip.Addr{}, queries: map[string]int{}, failing: map[string]bool{},
 	}
 	NewAddress(tb, d.Address)
 	// As kubelet writes it: a name without five dots is looked for in the cluster first.
@@ -94,6 +95,23 @@ func (d *DNS) Fail(fails bool) {
 	d.fails = fails
 }
 
+// FailFor makes the answers for one name say so, wherever it is looked for.
+func (d *DNS) FailFor(name string, fails bool) {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	d.failing[strings.ToLower(name)] = fails
+}
+
+// failsFor is for who holds the mutex.
+func (d *DNS) failsFor(name string) bool {
+	for failing, fails := range d.failing {
+		if fails && (name == failing || strings.HasPrefix(name, failing+".")) {
+			return true
+		}
+	}
+	return d.fails
+}
+
 func (d *DNS) serve(packets *net.UDPConn) {
 	buffer := make([]byte, 1500)
 	for {
@@ -125,7 +143,7 @@ func (d *DNS) answer(m *dnsmessage.Message) (after time.Duration) {
 	}
 	m.Response, m.Authoritative, m.RecursionAvailable = true, true, true
 	m.Answers, m.Authorities, m.Additionals = nil, nil, nil
-	if d.fails {
+	if d.failsFor(name) {
 		m.RCode = dnsmessage.RCodeServerFailure
 		return 0
 	}
