@@ -235,7 +235,15 @@ func (s *shop) underCalls(f func()) (made int, failures []string) {
 			}
 		})
 	}
+	ended := false
+	defer func() {
+		if cancel(); !ended { // f has ended the test: what failed may say why
+			all.Wait()
+			s.expectNone(made, failures)
+		}
+	}()
 	f()
+	ended = true
 	cancel()
 	all.Wait()
 	return made, failures
