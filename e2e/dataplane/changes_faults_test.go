@@ -88,7 +88,7 @@ func getTwice(dial func(context.Context, string, string) (net.Conn, error), url 
 				return err
 			}
 			request.Header.Set(sandboxHeader, "twice")
-			_, err = traffic.Do(transport, request, "GET / 0 bytes") //nolint:bodyclose // Do has closed it
+			_, err = traffic.Do(transport, request, "GET / 0 bytes")
 			return err
 		})
 	}
