@@ -113,8 +113,12 @@ func (s *Closer) RaceErrors(ctx context.Context, url string, dial func(context.C
 	transports := make([]*http.Transport, racers)
 	for n := range transports {
 		transports[n] = &http.Transport{DialContext: dial}
-		defer transports[n].CloseIdleConnections()
 	}
+	defer func() {
+		for _, transport := range transports {
+			transport.CloseIdleConnections()
+		}
+	}()
 	var failed atomic.Int64
 	for range 4 {
 		s.round()
