@@ -99,11 +99,13 @@ func TestContainersAreKilled(t *testing.T) {
 }
 
 // TestPodSecurity: in a namespace that enforces baseline the pods of an opted-in
-// workload cannot be created, since the init container sets up rules; Pod Security says
-// so in the ReplicaSet's event. That who applies the workload is told is tested in e2e.
+// workload cannot be created, since the init container sets up rules; who applies the
+// workload is told by the webhook, and again by Pod Security in the ReplicaSet's event.
 func TestPodSecurity(t *testing.T) {
 	ns := newNamespace(t, "baseline", optedIn, "pod-security.kubernetes.io/enforce=baseline")
-	apply(t, ns, web)
+	if said := apply(t, ns, web); !strings.Contains(said, "Warning: PIL057: Deployment web: ") || !strings.Contains(said, "NET_ADMIN") {
+		t.Errorf("who applies the workload is told %q", said)
+	}
 	eventually(t, "an event names the capability", func() bool {
 		return strings.Contains(kubectl(t, "-n", ns, "events"), "NET_ADMIN")
 	})
