@@ -83,9 +83,9 @@ func (c *changes) spec(more ...v1alpha1.Destination) (spec v1alpha1.MeshServiceS
 			spec.Inbound = append(spec.Inbound, c.inbound(number(port)))
 		}
 	}
-	if c.maybe() {
-		spec.Inbound = append(spec.Inbound, v1alpha1.InboundPort{Port: number(echoPort), Protocol: v1alpha1.InboundTCP, MaxConnections: c.most(10_000)})
-	}
+	// What is passed on byte by byte is declared by all, since nothing else keeps connections
+	// of the load alive that last as long as it does.
+	spec.Inbound = append(spec.Inbound, v1alpha1.InboundPort{Port: number(echoPort), Protocol: v1alpha1.InboundTCP, MaxConnections: c.most(10_000)})
 	all := c.dice.IntN(3) == 0
 	for _, backend := range backends() {
 		for port, protocols := range map[string][]v1alpha1.Protocol{
@@ -93,14 +93,12 @@ func (c *changes) spec(more ...v1alpha1.Destination) (spec v1alpha1.MeshServiceS
 			grpcPort: {v1alpha1.ProtocolHTTP, v1alpha1.ProtocolHTTP2, v1alpha1.ProtocolGRPC},
 			tlsPort:  {v1alpha1.ProtocolTLS},
 		} {
-			if all || c.maybe() {
+			if all || c.maybe() || backend == keeps && port == tlsPort {
 				spec.Egress = append(spec.Egress, c.destination(backend, number(port), protocols[c.dice.IntN(len(protocols))]))
 			}
 		}
 	}
-	if all || c.maybe() {
-		spec.Egress = append(spec.Egress, c.destination("payments", number(echoPort), v1alpha1.ProtocolTCP))
-	}
+	spec.Egress = append(spec.Egress, c.destination("payments", number(echoPort), v1alpha1.ProtocolTCP))
 	if all {
 		spec.UndeclaredEgress = v1alpha1.UndeclaredRefused
 	}
@@ -134,7 +132,7 @@ func (c *changes) inbound(port int32) v1alpha1.InboundPort {
 func (c *changes) destination(backend string, port int32, protocol v1alpha1.Protocol) v1alpha1.Destination {
 	d := v1alpha1.Destination{Name: fmt.Sprintf("%s-%d", backend, port), Host: hostOf(backend), Port: port, Protocol: protocol}
 	if !protocol.IsHTTP() {
-		d.ConnectTimeout = c.some(time.Second, time.Minute)
+		d.ConnectTimeout, d.Breakers = c.some(time.Second, time.Minute), &v1alpha1.Breakers{MaxConnections: c.most(10_000)}
 		return d
 	}
 	d.Timeout, d.MaxConnectionAge = c.some(10*time.Second, time.Minute), c.some(time.Second, time.Minute)

@@ -91,6 +91,14 @@ func (s *shop) await(version string) {
 	})
 }
 
+// applyFirst has connections begin with a document in force.
+func (s *shop) applyFirst(of *changes) {
+	s.t.Helper()
+	g := of.next(s.t)
+	s.apply(g)
+	s.await(g.Version)
+}
+
 // rejected is how many updates Envoy did not take. Those of a destination are what DNS said.
 func (s *shop) rejected() (updates uint64) {
 	s.t.Helper()
@@ -124,11 +132,11 @@ func (s *shop) callers() map[string]func(context.Context) error {
 			}
 		}
 		secure := &http.Transport{DialContext: traffic.Dialer(from, pick, tlsPort), TLSClientConfig: &tls.Config{ServerName: host, InsecureSkipVerify: true}} //nolint:gosec // a test's
-		since := time.Now()
+		since, kept := time.Now(), name == "to "+keeps || to == s.pod.Pod
 		all[name+", TLS"] = func(ctx context.Context) error {
-			// Envoy cannot tell it to go, and cuts it when its destination changes and the drain
-			// is over: see docs/limits.md.
-			if time.Since(since) > shorterThanDrain {
+			// Envoy cannot tell it to go, and cuts it when its destination is not declared any
+			// more and the drain is over: see docs/limits.md.
+			if !kept && time.Since(since) > shorterThanDrain {
 				secure.CloseIdleConnections()
 				since = time.Now()
 			}
@@ -164,23 +172,21 @@ func postTo(ctx context.Context, transport *http.Transport, url string, header h
 	return err
 }
 
-// shorterThanDrain is how long connections live that Envoy passes on byte by byte.
-const shorterThanDrain = 3 * time.Second
+const (
+	// keeps is the backend whose destination for TLS every document has, so that connections
+	// to it last as long as the load does; others live shorterThanDrain.
+	keeps            = "payments"
+	shorterThanDrain = 3 * time.Second
+)
 
-// echoes says something on a connection, and on another after a while.
+// echoes says something on one connection, again and again.
 func echoes(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context) error {
 	var c net.Conn
-	var since time.Time
 	return func(ctx context.Context) (err error) {
-		if c != nil && time.Since(since) > shorterThanDrain {
-			_ = c.Close()
-			c = nil
-		}
 		if c == nil {
 			if c, err = dial(ctx, "", ""); err != nil {
 				return err
 			}
-			since = time.Now()
 		}
 		_ = c.SetDeadline(time.Now().Add(15 * time.Second))
 		heard := make([]byte, 5)

@@ -45,6 +45,7 @@ func changeOften(t *testing.T, often int, saved *ways) {
 	s := newShop(t, want{})
 	s.dns.Slow(time.Second)
 	of := &changes{dice: rand.New(rand.NewPCG(rand.Uint64(), 1)), faults: true}
+	s.applyFirst(of)
 	s.expectNone(s.underCalls(func() {
 		for n := range often {
 			switch {
