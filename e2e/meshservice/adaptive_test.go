@@ -18,7 +18,7 @@ const working = 20 * time.Millisecond
 // requests at the same time with 150 clients at once. What is above is turned away
 // at once, so that the others take about as long as ever, and the app gets as much
 // done. On a port where nobody asked for it nothing is turned away, and everybody
-// waits for everybody else. How many a request waits for is counted in the app: of the
+// waits for everybody else. How many requests wait for is counted in the app, too: of the
 // longest times, a busy machine has a part.
 func TestAdaptiveConcurrencyKeepsLatencyUnderOverload(t *testing.T) {
 	c := newCluster(t)
@@ -47,6 +47,9 @@ func TestAdaptiveConcurrencyKeepsLatencyUnderOverload(t *testing.T) {
 	}
 	if limited.percentile(50) > control.percentile(50)/3 {
 		t.Errorf("p50 is %s, and %s without it: want a third at most", limited.percentile(50), control.percentile(50))
+	}
+	if limited.percentile(99) >= control.percentile(99) {
+		t.Errorf("p99 is %s, and %s without it", limited.percentile(99), control.percentile(99))
 	}
 	if ahead > aheadControl/3 {
 		t.Errorf("of a hundred requests 99 find up to %d in the app, and %d without it: want a third at most", ahead, aheadControl)
