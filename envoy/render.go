@@ -96,15 +96,14 @@ func (r *renderer) inbound(p mesh.Inbound) bootstrap.InboundPort {
 		age := bootstrap.Duration(p.MaxConnectionAge.Limit)
 		port.MaxConnectionAge = &age
 	}
-	if p.MaxRequests > 0 || p.MaxConnections > 0 || p.MaxStreams > 0 {
-		name := inboundName(p.Port)
-		if p.TCP {
-			r.addInPlace(name, inboundCluster(p))
-		} else {
-			r.addCluster(name, inboundCluster(p))
-		}
-		port.Cluster = r.names[name]
+	name := inboundName(p.Port)
+	if p.TCP {
+		// Also without a limit, which may come later.
+		r.addInPlace(name, inboundCluster(p))
+	} else if p.MaxRequests > 0 || p.MaxConnections > 0 || p.MaxStreams > 0 {
+		r.addCluster(name, inboundCluster(p))
 	}
+	port.Cluster = r.names[name]
 	for _, filter := range inboundFilters(p) {
 		port.HTTPFilters = append(port.HTTPFilters, r.filter(p.Port, filter))
 	}

@@ -24,22 +24,22 @@ func TestBytesOutliveChanges(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, want{configure: func(c *v1alpha1.InjectorConfig) { c.Lifecycle.DrainTime.Duration = time.Second }})
 	of := &changes{}
-	limited := func(limit int32) *bootstrap.Generation {
-		connect, most := &metav1.Duration{Duration: time.Duration(limit) * time.Second}, &v1alpha1.Breakers{MaxConnections: &limit}
+	limited := func(limit *int32, connectSeconds int32) *bootstrap.Generation {
+		connect, most := &metav1.Duration{Duration: time.Duration(connectSeconds) * time.Second}, &v1alpha1.Breakers{MaxConnections: limit}
 		return of.of(t, v1alpha1.MeshServiceSpec{
-			Inbound: []v1alpha1.InboundPort{{Port: number(echoPort), Protocol: v1alpha1.InboundTCP, MaxConnections: &limit}},
+			Inbound: []v1alpha1.InboundPort{{Port: number(echoPort), Protocol: v1alpha1.InboundTCP, MaxConnections: limit}},
 			Egress: []v1alpha1.Destination{
 				{Name: "secure", Host: hostOf("payments"), Port: number(tlsPort), Protocol: v1alpha1.ProtocolTLS, ConnectTimeout: connect, Breakers: most},
 				{Name: "bytes", Host: hostOf("payments"), Port: number(echoPort), Protocol: v1alpha1.ProtocolTCP, ConnectTimeout: connect, Breakers: most},
 			},
 		})
 	}
-	first := limited(10)
+	first := limited(nil, 10)
 	s.apply(first)
 	s.await(first.Version)
 	connections := s.byteConnections()
 	for limit := range int32(5) {
-		g := limited(20 + limit)
+		g := limited(new(20+limit), 11+limit)
 		s.apply(g)
 		s.await(g.Version)
 	}
