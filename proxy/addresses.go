@@ -20,7 +20,7 @@ const settleFor = 5 * time.Second
 // another has addresses then, if that one has: so nobody is led from a destination that
 // works to one whose name DNS has not answered for. Nor is anybody led to one that is new
 // and for which DNS fails, since it may have worked without a declaration. asked is how often
-// DNS had answered before they were added.
+// DNS had answered before they were added, see lacking.
 func (m *applier) awaitAddresses(ctx context.Context, added []bootstrap.Cluster, asked map[string]int) error {
 	if len(added) == 0 {
 		return nil
@@ -45,6 +45,7 @@ func (m *applier) awaitAddresses(ctx context.Context, added []bootstrap.Cluster,
 		if m.folder.changed() {
 			return errSuperseded
 		}
+		m.dismiss(ctx, added)
 		if time.Since(began) > sayAfter {
 			m.waiting(found.why)
 		}
@@ -65,7 +66,11 @@ type lack struct {
 	why string
 }
 
-// lacking says what new clusters lack.
+// unknown is how often DNS had answered where others than the new cluster ask it, too.
+const unknown = -1
+
+// lacking says what new clusters lack. What asked has of a destination is forgotten while a
+// retired cluster of its name asks DNS as well, since both are counted as one.
 func (m *applier) lacking(ctx context.Context, added []bootstrap.Cluster, asked map[string]int) (lack, error) {
 	// Before their use, so that an answer with addresses is never taken for one without.
 	answers, err := m.admin.dnsAnswers(ctx)
@@ -77,7 +82,7 @@ func (m *applier) lacking(ctx context.Context, added []bootstrap.Cluster, asked 
 	if err != nil {
 		return lack{warming: true}, err
 	}
-	var replaced, failed, absent string
+	var replaced, unclear, failed, absent string
 	for _, of := range added {
 		plain := of.Plain()
 		is, inService := use[of.Name]
@@ -87,6 +92,14 @@ func (m *applier) lacking(ctx context.Context, added []bootstrap.Cluster, asked 
 		case !of.HasAddresses() || is.hosts > 0:
 		case m.works(plain, use):
 			replaced = fmt.Sprintf("DNS has no address for the destination %s as it is wanted now, and has one as it was before", plain)
+		case slices.ContainsFunc(m.clusters, func(c bootstrap.Cluster) bool { return c.Plain() == plain && c.Name != of.Name }):
+			// It has no address as it is in force either.
+		case m.lingers(plain, added):
+			asked[plain] = unknown
+			unclear = fmt.Sprintf("DNS has no address for the destination %s, or fails: that cannot be told while what it was before is in use", plain)
+		case asked[plain] == unknown:
+			asked[plain] = answers[plain]
+			unclear = fmt.Sprintf("DNS has not answered for the destination %s alone yet", plain)
 		case answers[plain] == asked[plain]:
 			// Envoy puts a cluster into service after a lookup that failed, too.
 			failed = fmt.Sprintf("DNS fails for the destination %s: nobody knows whether it has an address", plain)
@@ -94,7 +107,7 @@ func (m *applier) lacking(ctx context.Context, added []bootstrap.Cluster, asked 
 			absent = fmt.Sprintf("DNS has no address for the destination %s", plain)
 		}
 	}
-	why := cmp.Or(replaced, failed, absent)
+	why := cmp.Or(replaced, unclear, failed, absent)
 	return lack{absent: why != "" && why == absent, why: why}, nil
 }
 
@@ -116,6 +129,12 @@ func (a *admin) dnsAnswers(ctx context.Context) (map[string]int, error) {
 // works says whether a destination in force has addresses.
 func (m *applier) works(plain string, use map[string]clusterUse) bool {
 	return slices.ContainsFunc(m.clusters, func(c bootstrap.Cluster) bool { return c.Plain() == plain && use[c.Name].hosts > 0 })
+}
+
+// lingers says whether Envoy has a retired cluster of a destination's name, beside those
+// that are being added.
+func (m *applier) lingers(plain string, added []bootstrap.Cluster) bool {
+	return slices.ContainsFunc(m.retired, func(r retired) bool { return r.Plain() == plain && indexOf(added, r.Name) < 0 })
 }
 
 // awaitFirstAddresses keeps a pod from being ready while the clusters that Envoy was

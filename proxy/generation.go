@@ -93,7 +93,7 @@ func (m *applier) run(ctx context.Context) {
 			m.take(ctx)
 		} else {
 			m.keep()
-			m.dismiss(ctx)
+			m.dismiss(ctx, nil)
 		}
 	}
 }

@@ -150,8 +150,9 @@ func (a *admin) addClusterUse(ctx context.Context, filter string, to map[string]
 	}
 }
 
-// dismiss takes retired clusters away from Envoy once nothing uses them.
-func (m *applier) dismiss(ctx context.Context) {
+// dismiss takes retired clusters away from Envoy once nothing uses them, but for those that
+// are being added.
+func (m *applier) dismiss(ctx context.Context, added []bootstrap.Cluster) {
 	if len(m.retired) == 0 || time.Since(m.lookedAtUse) < useEvery {
 		return
 	}
@@ -167,7 +168,7 @@ func (m *applier) dismiss(ctx context.Context) {
 			r.quiet++
 		}
 	}
-	stay := slices.DeleteFunc(slices.Clone(m.retired), func(r retired) bool { return r.quiet >= r.looks })
+	stay := slices.DeleteFunc(slices.Clone(m.retired), func(r retired) bool { return r.quiet >= r.looks && indexOf(added, r.Name) < 0 })
 	if len(stay) == len(m.retired) {
 		return
 	}

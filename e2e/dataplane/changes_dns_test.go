@@ -139,6 +139,42 @@ func TestDNSFails(t *testing.T) {
 	}))
 }
 
+// TestDNSFailsForAnotherHost: that DNS answers for a destination as it was before says nothing
+// about the host that it has now. One that has no address as it is in force is exchanged
+// for whatever it is to be.
+func TestDNSFailsForAnotherHost(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, want{})
+	of := &changes{}
+	applied := func(egress ...v1alpha1.Destination) {
+		g := of.calling(t, nil, egress...)
+		s.apply(g)
+		s.await(g.Version)
+	}
+	cart := func(host string) v1alpha1.Destination {
+		return v1alpha1.Destination{Name: "cart", Host: host, Port: number(httpPort)}
+	}
+	s.dns.FailFor("lost.test", true)
+	applied(payments(hostOf("payments")), cart(hostOf("cart")))
+	applied(payments(hostOf("payments")))
+	g := of.calling(t, nil, payments(hostOf("payments")), cart("lost.test"))
+	s.apply(g)
+	s.awaitReason("destination cart")
+	s.awaitReason("DNS fails for the destination cart")
+	first := "lost.test.default.svc.cluster.local"
+	asked := s.dns.Queries(first)
+	sandbox.Eventually(t, "DNS has failed many times", time.Minute, func() bool { return s.dns.Queries(first) > asked+12 })
+	if is := s.status(); is.State != lifecycle.MeshApplying || is.Wanted.Version != g.Version {
+		t.Errorf("while DNS fails it is %+v", is)
+	}
+	s.dns.FailFor("lost.test", false)
+	s.await(g.Version) // there is no such name
+	for _, host := range []string{"lost.test", "worse.test"} {
+		s.dns.FailFor(host, true)
+	}
+	applied(payments(hostOf("payments")), cart("worse.test"))
+}
+
 // TestStartsWithGeneration: what the folder has at the start is in force before the app
 // starts, with a DNS that takes its time and with a destination that does not exist.
 func TestStartsWithGeneration(t *testing.T) {
