@@ -32,7 +32,7 @@ func (m *applier) awaitAddresses(ctx context.Context, added []bootstrap.Cluster,
 	}
 	var inService time.Time
 	for began, wait := time.Now(), 4*firstPause; ; wait = min(2*wait, longestPause) {
-		found, err := m.lacking(ctx, added, asked)
+		found, err := m.lacking(ctx, added, asked, time.Since(began) < longestUnclear)
 		if !found.warming && inService.IsZero() {
 			inService = time.Now()
 		}
@@ -66,12 +66,18 @@ type lack struct {
 	why string
 }
 
-// unknown is how often DNS had answered where others than the new cluster ask it, too.
-const unknown = -1
+const (
+	// unknown is a count of answers that says nothing: a retired cluster of the name asks DNS
+	// as well, and both are counted as one.
+	unknown = -1
+	// longestUnclear is how long the end of such a cluster is waited for: a stream may hold it
+	// for hours.
+	longestUnclear = time.Minute
+)
 
-// lacking says what new clusters lack. What asked has of a destination is forgotten while a
-// retired cluster of its name asks DNS as well, since both are counted as one.
-func (m *applier) lacking(ctx context.Context, added []bootstrap.Cluster, asked map[string]int) (lack, error) {
+// lacking says what new clusters lack. alone is whether counts of answers have to be those of
+// the new clusters alone; what asked has is forgotten where they are not.
+func (m *applier) lacking(ctx context.Context, added []bootstrap.Cluster, asked map[string]int, alone bool) (lack, error) {
 	// Before their use, so that an answer with addresses is never taken for one without.
 	answers, err := m.admin.dnsAnswers(ctx)
 	if err != nil {
@@ -92,14 +98,14 @@ func (m *applier) lacking(ctx context.Context, added []bootstrap.Cluster, asked 
 		case !of.HasAddresses() || is.hosts > 0:
 		case m.works(plain, use):
 			replaced = fmt.Sprintf("DNS has no address for the destination %s as it is wanted now, and has one as it was before", plain)
-		case slices.ContainsFunc(m.clusters, func(c bootstrap.Cluster) bool { return c.Plain() == plain && c.Name != of.Name }):
-			// It has no address as it is in force either.
-		case m.lingers(plain, added):
+		case slices.ContainsFunc(m.clusters, func(c bootstrap.Cluster) bool { return asksFor(c, plain) && c.Name != of.Name }):
+			absent = fmt.Sprintf("DNS has no address for the destination %s, as it is in force or as it is wanted now", plain)
+		case alone && m.lingers(plain, added):
 			asked[plain] = unknown
-			unclear = fmt.Sprintf("DNS has no address for the destination %s, or fails: that cannot be told while what it was before is in use", plain)
+			unclear = fmt.Sprintf("DNS has no address for the destination %s, or fails: that is not clear while requests to what it was before are under way", plain)
 		case asked[plain] == unknown:
 			asked[plain] = answers[plain]
-			unclear = fmt.Sprintf("DNS has not answered for the destination %s alone yet", plain)
+			unclear = fmt.Sprintf("DNS has not answered for the destination %s yet, as it is wanted now", plain)
 		case answers[plain] == asked[plain]:
 			// Envoy puts a cluster into service after a lookup that failed, too.
 			failed = fmt.Sprintf("DNS fails for the destination %s: nobody knows whether it has an address", plain)
@@ -126,22 +132,25 @@ func (a *admin) dnsAnswers(ctx context.Context) (map[string]int, error) {
 	return answers, nil
 }
 
+// asksFor is true of a cluster that asks DNS for a destination.
+func asksFor(c bootstrap.Cluster, plain string) bool { return c.Plain() == plain && c.HasAddresses() }
+
 // works says whether a destination in force has addresses.
 func (m *applier) works(plain string, use map[string]clusterUse) bool {
-	return slices.ContainsFunc(m.clusters, func(c bootstrap.Cluster) bool { return c.Plain() == plain && use[c.Name].hosts > 0 })
+	return slices.ContainsFunc(m.clusters, func(c bootstrap.Cluster) bool { return asksFor(c, plain) && use[c.Name].hosts > 0 })
 }
 
 // lingers says whether Envoy has a retired cluster of a destination's name, beside those
 // that are being added.
 func (m *applier) lingers(plain string, added []bootstrap.Cluster) bool {
-	return slices.ContainsFunc(m.retired, func(r retired) bool { return r.Plain() == plain && indexOf(added, r.Name) < 0 })
+	return slices.ContainsFunc(m.retired, func(r retired) bool { return asksFor(r.Cluster, plain) && indexOf(added, r.Name) < 0 })
 }
 
 // awaitFirstAddresses keeps a pod from being ready while the clusters that Envoy was
 // started with have no addresses that they may have, for some time.
 func (m *applier) awaitFirstAddresses(ctx context.Context) {
 	for over := time.Now().Add(longestSettling); time.Now().Before(over); {
-		found, err := m.lacking(ctx, m.clusters, nil)
+		found, err := m.lacking(ctx, m.clusters, nil, false)
 		if err == nil && (found.why == "" || found.absent) || !pause(ctx, longestPause) {
 			return
 		}

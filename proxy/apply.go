@@ -32,14 +32,16 @@ var errSuperseded = errors.New("superseded")
 func (m *applier) apply(ctx context.Context, wanted *bootstrap.Generation) error {
 	next := m.config
 	next.Generation = wanted
-	changed := m.changedInPlace(clustersOf(next))
-	var asked map[string]int
-	err := m.survive(next.Version(), func() (err error) { asked, err = m.addClusters(ctx, next, changed); return err })
+	changed, awaited := m.changedInPlace(clustersOf(next)), missingIn(m.clusters, clustersOf(next))
+	asked, err := m.askedFor(ctx, awaited)
 	if err != nil {
 		return err
 	}
+	if err := m.survive(next.Version(), func() error { return m.addClusters(ctx, next, changed) }); err != nil {
+		return err
+	}
 	// From here on they are among the retired, which nothing leads to.
-	if err := m.awaitAddresses(ctx, missingIn(m.clusters, clustersOf(next)), asked); err != nil {
+	if err := m.awaitAddresses(ctx, awaited, asked); err != nil {
 		return err
 	}
 	if err := m.survive(next.Version(), func() error { return m.switchOver(ctx, next, changed) }); err != nil {
@@ -96,10 +98,9 @@ func replaced(list, changed []bootstrap.Cluster) []bootstrap.Cluster {
 	return list
 }
 
-// addClusters gives Envoy those that it does not have, and those that are to change under
-// a name of their own. asked is how often DNS had answered
-// for them before: statistics are by the name that a cluster shares with those before it.
-func (m *applier) addClusters(ctx context.Context, next bootstrap.Config, changed []bootstrap.Cluster) (asked map[string]int, err error) {
+// addClusters gives Envoy those that it does not have, and on trial those that are to change
+// in place.
+func (m *applier) addClusters(ctx context.Context, next bootstrap.Config, changed []bootstrap.Cluster) error {
 	have := m.present()
 	wanted := slices.Clone(clustersOf(next))
 	for _, of := range changed {
@@ -107,24 +108,26 @@ func (m *applier) addClusters(ctx context.Context, next bootstrap.Config, change
 	}
 	added := missingIn(have, wanted)
 	if len(added) == 0 {
-		return nil, nil
+		return nil
 	}
-	if asked, err = m.askedFor(ctx, added); err != nil {
-		return nil, err
-	}
-	err = m.push(ctx, next.Version(), clustersUpdate(bootstrap.NewClusters(next.Version(), slices.Concat(have, added))))
+	err := m.push(ctx, next.Version(), clustersUpdate(bootstrap.NewClusters(next.Version(), slices.Concat(have, added))))
 	if isFinal(err) {
 		// Envoy has taken those that it did not complain of.
 		if back := m.push(ctx, m.config.Version(), clustersUpdate(bootstrap.NewClusters(m.config.Version(), have))); back != nil {
-			return nil, fmt.Errorf("%w; and going back: %w", err, back)
+			return fmt.Errorf("%w; and going back: %w", err, back)
 		}
-		return nil, err
+		return err
 	}
 	m.retire(added, nil)
-	return asked, err
+	return err
 }
 
+// askedFor is how often DNS has answered for clusters: statistics are by the name that a
+// cluster shares with those before it.
 func (m *applier) askedFor(ctx context.Context, clusters []bootstrap.Cluster) (map[string]int, error) {
+	if len(clusters) == 0 {
+		return nil, nil
+	}
 	var answers map[string]int
 	err := m.persist(ctx, func() (err error) { answers, err = m.admin.dnsAnswers(ctx); return err })
 	asked := map[string]int{}

@@ -216,7 +216,7 @@ func (m *applier) isRestored() bool {
 	return m.late.version != "" && m.clock().Sub(m.late.since) >= restoredAfter
 }
 
-// differs says whether a cluster that Envoy has has that name and another content.
+// differs says whether Envoy has a cluster of that name with another content.
 func (m *applier) differs(of bootstrap.Cluster) bool {
 	for _, have := range m.present() {
 		if have.Name == of.Name {

@@ -167,12 +167,27 @@ func TestDNSFailsForAnotherHost(t *testing.T) {
 	if is := s.status(); is.State != lifecycle.MeshApplying || is.Wanted.Version != g.Version {
 		t.Errorf("while DNS fails it is %+v", is)
 	}
+	// Another document, whose clusters Envoy has already.
+	patient := cart("lost.test")
+	patient.Timeout = &metav1.Duration{Duration: time.Minute}
+	g = of.calling(t, nil, payments(hostOf("payments")), patient)
+	s.apply(g)
+	sandbox.Eventually(t, "it waits, too", time.Minute, func() bool {
+		is := s.status()
+		return is.Wanted.Version == g.Version && strings.Contains(is.Reason, "DNS fails for the destination cart")
+	})
 	s.dns.FailFor("lost.test", false)
 	s.await(g.Version) // there is no such name
 	for _, host := range []string{"lost.test", "worse.test"} {
 		s.dns.FailFor(host, true)
 	}
 	applied(payments(hostOf("payments")), cart("worse.test"))
+	// One that goes where the app calls works without an address.
+	bytes := cart("worse.test")
+	bytes.Protocol = v1alpha1.ProtocolTCP
+	applied(payments(hostOf("payments")), bytes)
+	s.apply(of.calling(t, nil, payments(hostOf("payments")), cart("worse.test")))
+	s.awaitReason("DNS fails for the destination cart")
 }
 
 // TestStartsWithGeneration: what the folder has at the start is in force before the app
