@@ -96,13 +96,9 @@ func (r *renderer) inbound(p mesh.Inbound) bootstrap.InboundPort {
 		age := bootstrap.Duration(p.MaxConnectionAge.Limit)
 		port.MaxConnectionAge = &age
 	}
+	// Also without a limit: one that comes later ends no connection of TLS or other bytes then.
 	name := inboundName(p.Port)
-	if p.TCP {
-		// Also without a limit, which may come later.
-		r.addInPlace(name, inboundCluster(p))
-	} else if p.MaxRequests > 0 || p.MaxConnections > 0 || p.MaxStreams > 0 {
-		r.addCluster(name, inboundCluster(p))
-	}
+	r.addInPlace(name, inboundCluster(p))
 	port.Cluster = r.names[name]
 	for _, filter := range inboundFilters(p) {
 		port.HTTPFilters = append(port.HTTPFilters, r.filter(p.Port, filter))

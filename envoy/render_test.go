@@ -64,7 +64,8 @@ func TestSameBytes(t *testing.T) {
 }
 
 // TestNames: a cluster that routes lead to has another name when its content changes, and
-// only then; one that filter chains lead to never has. Their statistics keep theirs. What changes in routes alone, leaves all clusters as they are.
+// only then; one that filter chains lead to never has. Their statistics keep theirs. What
+// changes in routes alone, leaves all clusters as they are.
 func TestNames(t *testing.T) {
 	names := func(document *v1alpha1.MeshService) map[string]string {
 		g, _ := sealed(t, document)

@@ -1,10 +1,13 @@
 package dataplane
 
 import (
+	"bufio"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"testing"
 	"time"
 
@@ -18,8 +21,9 @@ import (
 )
 
 // TestBytesOutliveChanges: a connection that Envoy passes on byte by byte lives on when
-// the limits of its destination or port change, whatever the drain time: nobody can tell its
-// ends to go. It ends when its destination is not declared any more.
+// the limits of its destination or port change, whatever the drain time: its client cannot
+// be told to go. It ends when nothing is said about its destination or port any more. A
+// request that is under way to the pod comes to its end.
 func TestBytesOutliveChanges(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, want{configure: func(c *v1alpha1.InjectorConfig) { c.Lifecycle.DrainTime.Duration = time.Second }})
@@ -27,7 +31,10 @@ func TestBytesOutliveChanges(t *testing.T) {
 	limited := func(limit *int32, connectSeconds int32) *bootstrap.Generation {
 		connect, most := &metav1.Duration{Duration: time.Duration(connectSeconds) * time.Second}, &v1alpha1.Breakers{MaxConnections: limit}
 		return of.of(t, v1alpha1.MeshServiceSpec{
-			Inbound: []v1alpha1.InboundPort{{Port: number(echoPort), Protocol: v1alpha1.InboundTCP, MaxConnections: limit}},
+			Inbound: []v1alpha1.InboundPort{
+				{Port: number(echoPort), Protocol: v1alpha1.InboundTCP, MaxConnections: limit},
+				{Port: number(tlsPort), MaxConnections: limit}, {Port: number(httpPort), MaxConcurrentRequests: limit},
+			},
 			Egress: []v1alpha1.Destination{
 				{Name: "secure", Host: hostOf("payments"), Port: number(tlsPort), Protocol: v1alpha1.ProtocolTLS, ConnectTimeout: connect, Breakers: most},
 				{Name: "bytes", Host: hostOf("payments"), Port: number(echoPort), Protocol: v1alpha1.ProtocolTCP, ConnectTimeout: connect, Breakers: most},
@@ -38,12 +45,16 @@ func TestBytesOutliveChanges(t *testing.T) {
 	s.apply(first)
 	s.await(first.Version)
 	connections := s.byteConnections()
+	end := s.beginRequest()
 	for limit := range int32(5) {
 		g := limited(new(20+limit), 11+limit)
 		s.apply(g)
 		s.await(g.Version)
 	}
 	s.drained()
+	if err := end(); err != nil {
+		t.Errorf("a request that was under way: %v", err)
+	}
 	for name, connection := range connections {
 		if err := speak(connection); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -71,9 +82,12 @@ func (s *shop) byteConnections() map[string]net.Conn {
 		s.t.Cleanup(func() { _ = connection.Close() })
 		return connection
 	}
+	secure := func(c net.Conn) net.Conn {
+		return tls.Client(c, &tls.Config{ServerName: hostOf("payments"), InsecureSkipVerify: true}) //nolint:gosec // a test's
+	}
 	payments := s.backends["payments"]
 	all := map[string]net.Conn{
-		"TLS to payments": tls.Client(open(s.pod.Pod, payments, tlsPort), &tls.Config{ServerName: hostOf("payments"), InsecureSkipVerify: true}), //nolint:gosec // a test's
+		"TLS to payments": secure(open(s.pod.Pod, payments, tlsPort)), "TLS from outside": secure(open(s.outside, s.pod.Pod, tlsPort)),
 		"TCP to payments": open(s.pod.Pod, payments, echoPort), "TCP from outside": open(s.outside, s.pod.Pod, echoPort),
 	}
 	for name, connection := range all {
@@ -82,6 +96,38 @@ func (s *shop) byteConnections() map[string]net.Conn {
 		}
 	}
 	return all
+}
+
+// beginRequest sends the first half of a request to the pod; end sends the other one.
+func (s *shop) beginRequest() (end func() error) {
+	s.t.Helper()
+	connection, err := traffic.Dialer(s.outside, func() string { return s.pod.IPv4.String() }, httpPort)(s.t.Context(), "", "")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = connection.Close() })
+	if _, err := io.WriteString(connection, "POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 5\r\n\r\nhe"); err != nil {
+		s.t.Fatal(err)
+	}
+	sandbox.Eventually(s.t, "it is under way to the app", 20*time.Second, func() bool {
+		return injected.Stats(s.t, s.pod)["cluster.inbound_"+httpPort+".upstream_rq_active"] == 1
+	})
+	return func() error {
+		_ = connection.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.WriteString(connection, "llo"); err != nil {
+			return err
+		}
+		answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if answer.StatusCode != http.StatusOK || string(body) != "POST / 5 bytes" {
+			return fmt.Errorf("HTTP %d %s: %w", answer.StatusCode, body, err)
+		}
+		return err
+	}
 }
 
 // speak sends a request of HTTP, which both kinds of servers answer.
