@@ -103,8 +103,7 @@ func inboundFields(p Inbound) []setting {
 		{"protocol", protocol, true},
 		{"timeout", amount(p.Timeout, "none"), false},
 		{"max concurrent requests", limit(p.MaxRequests), false},
-		// TCP has no routes: the listener itself names the cluster with the limit.
-		{"max connections", limit(p.MaxConnections), p.TCP},
+		{"max connections", limit(p.MaxConnections), false},
 		{"max concurrent streams", limit(p.MaxStreams), true},
 		{"max connection age", age, true},
 		{"adaptive concurrency", adaptiveText(p.Adaptive), true},
@@ -163,17 +162,18 @@ func called(d Destination) string { return fmt.Sprintf("%s:%d", d.Address, d.Por
 func destinationFields(d Destination) []setting {
 	bytes := !d.Protocol.IsHTTP()
 	return []setting{
+		// A server name and a port are what TLS and TCP are told by.
 		{"address", called(d), bytes},
 		{"protocol", string(d.Protocol), bytes},
 		{"timeout", amount(d.Timeout, "none"), false},
 		{"retries", retriesText(d.Retries), false},
-		{"max connections", limit(d.MaxConnections), bytes},
+		{"max connections", limit(d.MaxConnections), false},
 		{"max pending requests", limit(d.MaxPending), false},
 		{"max requests", limit(d.MaxRequests), false},
 		{"outlier detection", outliersText(d.Outliers), false},
 		{"max connection age", amount(d.MaxConnectionAge, "any"), false},
 		{"idle timeout", amount(d.IdleTimeout, "none"), false},
-		{"connect timeout", amount(d.ConnectTimeout, "none"), bytes},
+		{"connect timeout", amount(d.ConnectTimeout, "none"), false},
 		{"DNS refresh", amount(d.DNSRefresh, "none"), false},
 		{"routes", routesText(d.Routes), false},
 	}

@@ -22,7 +22,7 @@ func TestDiff(t *testing.T) {
 		{"connections to HTTP", `{inbound: [{port: 1}]}`, `{inbound: [{port: 1, maxConnections: 5}]}`, "port 1: max connections none -> 5\n"},
 		{
 			"connections to TCP", `{inbound: [{port: 1, protocol: TCP}]}`, `{inbound: [{port: 1, protocol: TCP, maxConnections: 5}]}`,
-			"port 1: max connections none -> 5 (open connections are drained once)\n",
+			"port 1: max connections none -> 5\n",
 		},
 		{
 			"a new port", `{}`, `{inbound: [{port: 1, adaptiveConcurrency: {}}]}`,
@@ -35,7 +35,11 @@ func TestDiff(t *testing.T) {
 		},
 		{
 			"bytes", `{egress: [{name: a, host: a.test, port: 443, protocol: TLS}]}`, `{egress: [{name: a, host: a.test, port: 443, protocol: TLS, breakers: {maxConnections: 2}}]}`,
-			"a: max connections none -> 2 (open connections are drained once)\n",
+			"a: max connections none -> 2\n",
+		},
+		{
+			"another server name", `{egress: [{name: a, host: a.test, port: 443, protocol: TLS}]}`, `{egress: [{name: a, host: b.test, port: 443, protocol: TLS}]}`,
+			"a: address a.test:443 -> b.test:443 (open connections are drained once)\n",
 		},
 		{
 			"refused", `{}`, `{undeclaredEgress: Refused}`,
