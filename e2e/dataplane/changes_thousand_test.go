@@ -70,3 +70,25 @@ func changeOften(t *testing.T, often int, saved *ways) {
 		t.Errorf("Envoy did not take %d updates\n%s", n, s.pod.Envoy.Logs())
 	}
 }
+
+// TestComesAndGoes: a pod that serves without a document gets one and loses it, again and
+// again, and no request notices. Connections that Envoy passes on byte by byte and that
+// began without a document go on without one.
+func TestComesAndGoes(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, want{})
+	s.dns.Slow(200 * time.Millisecond)
+	of := &changes{dice: rand.New(rand.NewPCG(rand.Uint64(), 5)), faults: true}
+	s.expectNone(s.underCalls(func() {
+		for range 5 {
+			spec := of.spec()
+			// Refused ends what is not declared, as those connections are not.
+			spec.UndeclaredEgress = ""
+			g := of.of(t, spec)
+			s.apply(g)
+			s.await(g.Version)
+			s.config.Write(t, nil)
+			s.awaitState(lifecycle.MeshPassthrough)
+		}
+	}))
+}
