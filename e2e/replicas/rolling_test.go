@@ -44,7 +44,8 @@ func TestRollingUpdate(t *testing.T) {
 	s.waitCalled(t)
 	l := &admissions.Load{Client: s.client, Namespaces: []string{s.ignore, s.strict}, PerSecond: perSecond}
 	stop := l.Start(t)
-	for range rolls {
+	for n := range rolls {
+		l.Await(t, (n+1)*perSecond/2) // so that it is under way
 		s.roll(t)
 	}
 	l.Await(t, rolls*perSecond)

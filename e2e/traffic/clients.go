@@ -37,7 +37,7 @@ func Do(r http.RoundTripper, request *http.Request, want string) (*http.Response
 // Once is a body that cannot be sent again, so that Go's client does not.
 func Once(text string) io.Reader { return io.MultiReader(strings.NewReader(text)) }
 
-// Post sends a request to an URL at which Answer or ServeFor serves, once.
+// Post sends a request to an URL at which Answer or a Closer serves, once.
 func Post(ctx context.Context, transport *http.Transport, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, Once("hello"))
 	if err != nil {
