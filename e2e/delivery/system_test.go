@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -110,6 +111,7 @@ func (s *system) newNamespace(t *testing.T, labels map[string]string) string {
 // start runs a controller until the test ends or stop is called.
 func (s *system) start(t *testing.T) (stop func()) {
 	t.Helper()
+	log := &testLog{to: t.Output()}
 	c, err := controller.New(s.config, controller.Options{
 		Namespace: ownNamespace, Secret: "pillion-webhook-tls", Service: "pillion-webhook", WebhookConfiguration: "pillion", Lease: "pillion-controller",
 		Policy:        certificates.Policy{CALifetime: 365 * 24 * time.Hour, ServingLifetime: 24 * time.Hour, Settle: time.Second},
@@ -117,7 +119,7 @@ func (s *system) start(t *testing.T) (stop func()) {
 		MeshServices: &meshservice.Options{
 			PodLabel: "service-mesh-enabled", PodLabelValue: "true", StatusPort: statusPort, Interval: time.Second, Dial: s.pods.dial,
 		},
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Log: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -130,9 +132,29 @@ func (s *system) start(t *testing.T) (stop func()) {
 		if err := <-ended; err != nil {
 			t.Errorf("the controller: %v", err)
 		}
+		log.end()
 	})
 	t.Cleanup(stop)
 	return stop
+}
+
+// testLog goes to a test's output until its end: a manager says what it hears from those
+// that it has stopped after it has returned, and a test that is over panics at that.
+type testLog struct {
+	mutex sync.Mutex
+	to    io.Writer
+}
+
+func (l *testLog) Write(text []byte) (int, error) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.to.Write(text)
+}
+
+func (l *testLog) end() {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.to = io.Discard
 }
 
 // apply creates a MeshService of a spec, or changes it.

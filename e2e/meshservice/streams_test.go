@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/net/http2"
 
-	"github.com/pillion-mesh/pillion/bootstrap"
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
 	"github.com/pillion-mesh/pillion/e2e/traffic"
 )
@@ -52,7 +51,7 @@ func TestStreamLimitOfAServerThatLies(t *testing.T) {
 			t.Errorf("port %s: clients are told that they may open %d streams, want %d", port, got, want)
 		}
 	}
-	codes = send("8081", bootstrap.InboundPassthrough, control)
+	codes = send("8081", "inbound_8081", control)
 	if deaths, _ := control.saw(); deaths == 0 || codes[http.StatusOK] == requests {
 		t.Errorf("without the limit the answers' codes are %v and the app died %d times: this test cannot fail", codes, deaths)
 	}
