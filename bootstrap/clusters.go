@@ -111,10 +111,18 @@ type tcpKeepalive struct {
 
 func (c Config) clusters() []cluster {
 	return []cluster{
-		passthrough(OutboundPassthrough, seconds(c.UpstreamIdle), bound(c.UpstreamAge)),
+		passthrough(OutboundPassthrough, seconds(c.UpstreamIdle), bound(c.upstreamAge())),
 		passthrough(InboundPassthrough, seconds(appIdle), ""),
 		{Name: Blackhole, DiscoveryType: "STATIC", ConnectTimeout: seconds(connectTimeout)},
 	}
+}
+
+// upstreamAge is how old a connection gets that Envoy opened for the app; 0 for any age. One
+// that was opened for a request which another connection then took lies unused at first. The
+// other pod's Envoy takes it for TCP when that lasts, and tells nobody of a drain by it, so
+// it has to go before half of a drain is over.
+func (c Config) upstreamAge() time.Duration {
+	return min(c.UpstreamAge, c.appClientIdle())
 }
 
 // passthrough connects to where the client wanted to go. Nothing limits how many

@@ -70,7 +70,7 @@ func Annotations() []Annotation {
 		{"access-log", "Off or JSON", "envoy.accessLog",
 			"Whether Envoy writes a line for each request and TCP connection.", "JSON", parseAccessLog},
 		{"max-upstream-age", "duration", "envoy.maxUpstreamAge",
-			"How old a connection gets that Envoy opened for the app; 0s for any age.", "2m",
+			"How old a connection gets that Envoy opened for the app, at most 15/32 of drain-time; 0s for any age.", "2m",
 			duration(func(s *settings) *setting[time.Duration] { return &s.upstreamAge }, ageBounds)},
 		{"upstream-idle-timeout", "duration", "envoy.upstreamIdleTimeout",
 			"How long such a connection lies unused, below the servers' keep-alive; 0s for as long as the server likes.", "1s",

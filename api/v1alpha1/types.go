@@ -251,8 +251,8 @@ type EnvoySettings struct {
 	// AccessLog is Off (the default) or JSON: a line on the container's standard
 	// output for each request and each TCP connection.
 	AccessLog *AccessLog `json:"accessLog,omitempty"`
-	// MaxUpstreamAge is how old a connection gets that Envoy opened for the app; 0s
-	// for any age. Default: 4m.
+	// MaxUpstreamAge is how old a connection gets that Envoy opened for the app, 15/32
+	// of lifecycle.drainTime at most; 0s for any age. Default: 4m.
 	MaxUpstreamAge *metav1.Duration `json:"maxUpstreamAge,omitempty"`
 	// UpstreamIdleTimeout is how long such a connection lies unused. It has to be
 	// below the servers' own keep-alive, or requests meet connections that the server

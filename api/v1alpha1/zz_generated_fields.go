@@ -359,7 +359,7 @@ func Fields() []Field {
 			Path:    "envoy.maxUpstreamAge",
 			Type:    "duration",
 			Default: `"4m"`,
-			Doc:     "maxUpstreamAge is how old a connection gets that Envoy opened for the app; 0s for any age. Default: 4m.",
+			Doc:     "maxUpstreamAge is how old a connection gets that Envoy opened for the app, 15/32 of lifecycle.drainTime at most; 0s for any age. Default: 4m.",
 		},
 		{
 			Path:    "envoy.upstreamIdleTimeout",
