@@ -181,6 +181,18 @@ func testGuardAgrees(t *testing.T, revision string) {
 		settings["revision"] = revision
 	}
 	installed := guardOnly(t, map[string]any{"injector": settings})
+	for name, labels := range g.namespaces {
+		probe := appPod("probe")
+		probe.Namespace = name
+		if auditedBy(t, installed.injector, probe, labels).State == injector.Missed {
+			continue
+		}
+		// kube-apiserver may know the guard of an earlier test for some time still.
+		eventually(t, "nothing is said in the namespace "+name, func() bool {
+			said, _ := guardSays(t, probe)
+			return said == ""
+		})
+	}
 	seen := map[string]int{}
 	for i := range 2 * podsPerPhase {
 		pod := g.pod(i)
