@@ -58,6 +58,7 @@ func newNamespace(t *testing.T, c client.Client, prefix string, labels map[strin
 // unlabelAtTheEnd takes a namespace's labels away when the test ends. The namespace stays,
 // since nothing here takes one away, and other tests look at all that have opted in.
 func unlabelAtTheEnd(t *testing.T, c client.Client, name string) {
+	t.Helper()
 	t.Cleanup(func() {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		_, err := controllerutil.CreateOrUpdate(context.Background(), c, namespace, func() error {
