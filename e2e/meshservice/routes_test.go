@@ -5,10 +5,16 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
@@ -60,6 +66,28 @@ func TestMethodRouteWithFallback(t *testing.T) {
 		all.Go(func() { itemsCalls(c, m, state) })
 	}
 	all.Wait()
+	counted := m.scrape()
+	for state := range cacheStates() {
+		both := fmt.Sprintf(`envoy_cluster_name="cache-%[1]s-fallback_else_%[1]s-fallback"`, state)
+		fell := cacheCalls(state)
+		if state == "well" || state == "unknown" {
+			fell = 0 // a cache without an address is not asked, so nothing is sent a second time
+		}
+		if got := counted.sum("envoy_cluster_upstream_rq_retry", both); got != fell {
+			t.Errorf("cache %s: %d requests fell back by the metric, want %d", state, got, fell)
+		}
+		if got := counted.sum("envoy_cluster_upstream_rq_xx", both, `envoy_response_code_class="2"`); got != cacheCalls(state) {
+			t.Errorf("cache %s: %d answers by the metric, want %d", state, got, cacheCalls(state))
+		}
+	}
+}
+
+// cacheCalls is how often the method that is led to the cache is called.
+func cacheCalls(state string) int {
+	if state == "hanging" || state == "unreachable" {
+		return 5 // each of which waits for the cache
+	}
+	return 20
 }
 
 // cacheAddress is what DNS says of the cache in a state.
@@ -75,13 +103,9 @@ func cacheAddress(state string, cache *sandbox.Pod) []netip.Addr {
 
 // itemsCalls calls the method that is led to the cache and one that is not.
 func itemsCalls(c cluster, m *meshed, state string) {
-	calls := 20
-	if state == "hanging" || state == "unreachable" {
-		calls = 5 // each of which waits for the cache
-	}
 	by, control := c.channel(m.Pod, state+"-fallback.test:9000"), c.channel(m.Pod, state+"-none.test:9000")
 	want := map[bool]string{true: "cache", false: "origin"}[state == "well"]
-	for n := range calls {
+	for n := range cacheCalls(state) {
 		if got, err := call(c.Context(), by, "/shop.v1.Items/Get"); err != nil || got != want {
 			c.Errorf("cache %s: call %d: %q, %v, want the answer of the %s", state, n+1, got, err, want)
 		}
@@ -92,6 +116,64 @@ func itemsCalls(c cluster, m *meshed, state string) {
 	if got, err := call(c.Context(), control, "/shop.v1.Items/Get"); (err == nil) != (state == "well") {
 		c.Errorf("cache %s, no fallback: %q, %v", state, got, err)
 	}
+}
+
+// TestStatusesThatFallBack: of a gRPC method, the statuses that the page names fall back, if
+// the server has sent nothing before them. All others are answers.
+func TestStatusesThatFallBack(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	origin, cache := c.pod("origin", "items.test"), c.pod("cache", "cache.test")
+	c.rpc(origin, "9000", func(string) (string, error) { return "origin", nil })
+	var methods []string
+	statuses := map[string]codes.Code{}
+	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
+		methods = append(methods, code.String(), code.String()+"Late")
+		statuses["/shop.v1.Items/"+code.String()] = code
+	}
+	server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+		method, _ := grpc.MethodFromServerStream(stream)
+		early, late := strings.CutSuffix(method, "Late")
+		if late {
+			if err := stream.SendHeader(metadata.Pairs("x-begun", "yes")); err != nil {
+				return err
+			}
+		}
+		return status.Error(statuses[early], "by the cache")
+	}))
+	t.Cleanup(server.Stop)
+	cache.Serve(t, "9000", server.Serve)
+	m := c.meshed("shop", fmt.Sprintf(`egress:
+		- {name: items, host: items.test, port: 9000, protocol: GRPC, routes: [{grpc: {service: shop.v1.Items, methods: [%s]}, to: cache, fallback: {when: Fails, after: 5s}}]}
+		- {name: cache, host: cache.test, port: 9000, protocol: GRPC}
+	`, strings.Join(methods, ", ")), sandbox.App{})
+	by := c.channel(m.Pod, "items.test:9000")
+	var fell []string
+	for _, method := range methods {
+		path := "/shop.v1.Items/" + method
+		got, err := call(t.Context(), by, path)
+		early, late := strings.CutSuffix(path, "Late")
+		switch {
+		case err == nil && got == "origin" && !late:
+			fell = append(fell, word(statuses[path]))
+		case status.Code(err) != statuses[early]:
+			t.Errorf("%s: %q, %v", method, got, err)
+		}
+	}
+	page, err := os.ReadFile("../../docs/services/routes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(fell)
+	if said := regexp.MustCompile(`statuses ([A-Z_, \n]+ and [A-Z_]+)`).FindSubmatch(page); said == nil ||
+		!slices.Equal(fell, regexp.MustCompile(`[A-Z_]+`).FindAllString(string(said[1]), -1)) {
+		t.Errorf("%v fall back, and the page says %q", fell, said)
+	}
+}
+
+// word is a status as gRPC's own pages write it.
+func word(code codes.Code) string {
+	return strings.ToUpper(regexp.MustCompile(`([a-z])([A-Z])`).ReplaceAllString(strings.Replace(code.String(), "Canceled", "Cancelled", 1), "${1}_$2"))
 }
 
 // TestHeaderRouteToASandbox leads requests with a header to a sandbox of the service: it

@@ -3,6 +3,8 @@ package meshservice
 import (
 	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -136,4 +138,18 @@ func (s scrape) with(name, label string) int {
 		}
 	}
 	return count
+}
+
+// sum is that of the values of a metric's series that have all of these labels.
+func (s scrape) sum(name string, labels ...string) int {
+	sum := 0.0
+	for _, line := range s.lines {
+		lacks := func(label string) bool { return !strings.Contains(line, label) }
+		if !strings.HasPrefix(line, name+"{") || slices.ContainsFunc(labels, lacks) {
+			continue
+		}
+		value, _ := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
+		sum += value
+	}
+	return int(sum)
 }
