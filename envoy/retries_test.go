@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // reset ends the connection in place of a response.
@@ -67,6 +68,42 @@ func TestRetries(t *testing.T) {
 				if strings.HasPrefix(name, "X-Envoy-Expected") && test.times == 1 {
 					t.Errorf("the server was sent %s", name)
 				}
+			}
+		})
+	}
+}
+
+// TestPerTryTimeout: an attempt is given up for another one, and never for none: what may
+// not be sent again has the whole timeout.
+func TestPerTryTimeout(t *testing.T) {
+	grpc := http.Header{"Content-Type": {"application/grpc"}}
+	for _, test := range []struct {
+		when, method, path string
+		header             http.Header
+		times              int32
+	}{
+		{"[Reset]", "GET", "/", nil, 2},
+		{"[Unavailable]", "PUT", "/", nil, 2},
+		{"[Reset]", "POST", "/", nil, 1},
+		{"[ConnectFailure, RefusedStream, Reset, Unavailable]", "POST", "/", nil, 1},
+		{"[ConnectFailure, RefusedStream]", "GET", "/", nil, 1},
+		{"[Unavailable]", "POST", "/shop.v1.Cart/Get", grpc, 2},
+		{"[Unavailable]", "POST", "/shop.v1.Cart/Add", grpc, 1},
+	} {
+		t.Run(strings.Join([]string{test.method, test.path, test.when}, " "), func(t *testing.T) {
+			t.Parallel()
+			var s *server
+			s = serve(t, func(w http.ResponseWriter, r *http.Request) {
+				// The first attempt is slower than perTryTimeout.
+				if s.requests.Load() == 1 {
+					after(700*time.Millisecond, say("slow"))(w, r)
+				}
+			})
+			p := start(t, rendered(t, fmt.Appendf(nil, `{apiVersion: pillion.dev/v1alpha1, kind: MeshService, metadata: {name: checkout, namespace: shop},
+				spec: {egress: [{name: cart, host: here.test, port: %d, timeout: 10s, retries: {when: %s, safeMethods: [shop.v1.Cart/Get], perTryTimeout: 300ms}}]}}`, s.port, test.when)))
+			code, body, _ := p.call(t, test.method, fmt.Sprint("here.test:", s.port), test.path, test.header)
+			if got := s.requests.Load(); code != http.StatusOK || got != test.times {
+				t.Errorf("HTTP %d %q, and the server was asked %d times, want 200 and %d", code, body, got, test.times)
 			}
 		})
 	}

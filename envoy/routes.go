@@ -160,11 +160,17 @@ func retryPolicy(r mesh.Retries, repeatable bool) *routev3.RetryPolicy {
 			on = append(on, condition.name)
 		}
 	}
-	if r.Attempts == 0 || len(on) == 0 && r.PerTryTimeout == 0 {
+	if r.Attempts == 0 || len(on) == 0 {
 		return nil
 	}
+	// An attempt that is given up ends as a reset. Where that is not for a retry, giving up
+	// would only take the rest of the timeout away.
+	perTry := time.Duration(0)
+	if repeatable {
+		perTry = r.PerTryTimeout
+	}
 	return &routev3.RetryPolicy{
-		RetryOn: strings.Join(on, ","), NumRetries: number(r.Attempts), PerTryTimeout: bound(r.PerTryTimeout),
+		RetryOn: strings.Join(on, ","), NumRetries: number(r.Attempts), PerTryTimeout: bound(perTry),
 		// Another address than the one that has just failed, if there is one.
 		RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{
 			Name:       "envoy.retry_host_predicates.previous_hosts",

@@ -178,7 +178,8 @@ type Retries struct {
 	// +kubebuilder:validation:items:MaxLength=256
 	// +kubebuilder:validation:items:Pattern=`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*/[A-Za-z_][A-Za-z0-9_]*$`
 	SafeMethods []string `json:"safeMethods,omitempty"`
-	// PerTryTimeout bounds each attempt. Default: none but timeout.
+	// PerTryTimeout bounds each attempt at a request that Reset or Unavailable sends again.
+	// Other requests have all of timeout. Default: none but timeout.
 	//
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Format=duration

@@ -107,6 +107,7 @@ func (w *warnings) connecting(egress []Destination, route *Route, at, path *fiel
 
 func (w *warnings) retries(to *Destination, timeout time.Duration, path *field.Path) {
 	retries := to.Retries
+	again := slices.Contains(retries.When, RetryReset) || slices.Contains(retries.When, RetryUnavailable)
 	tries, all := int64(*retries.Attempts)+1, time.Duration(0)
 	if perTry := retries.PerTryTimeout; perTry != nil {
 		all = time.Duration(tries * int64(perTry.Duration))
@@ -114,11 +115,12 @@ func (w *warnings) retries(to *Destination, timeout time.Duration, path *field.P
 	switch perTry := retries.PerTryTimeout; {
 	case timeout == 0 && perTry == nil:
 		w.add(path, "there is neither timeout nor perTryTimeout: a request that hangs is never tried again, and nothing bounds all of its attempts")
+	case perTry != nil && !again:
+		w.add(path.Child("perTryTimeout"), "matters only where when has Reset or Unavailable: no other request is tried again once it is sent, so it has all of timeout")
 	case timeout > 0 && all > timeout:
 		w.add(path.Child("perTryTimeout"), "%d attempts of %s take up to %s, and timeout ends them after %s",
 			tries, shortDuration(perTry.Duration), shortDuration(all), shortDuration(timeout))
 	}
-	again := slices.Contains(retries.When, RetryReset) || slices.Contains(retries.When, RetryUnavailable)
 	if !again && len(retries.SafeMethods) > 0 {
 		w.add(path.Child("safeMethods"), "matters only where when has Reset or Unavailable: the other conditions are safe for every method")
 	}

@@ -17,7 +17,7 @@ func TestWarnMeshService(t *testing.T) {
 		want       []string
 	}{
 		{"nothing", "inbound: [{port: 8080, timeout: 1s, maxConnectionAge: 5m}]", nil},
-		{"an ordinary destination", destination("timeout: 1s, clientTimeout: 900ms, retries: {perTryTimeout: 500ms}, idleTimeout: 1m"), nil},
+		{"an ordinary destination", destination("timeout: 1s, clientTimeout: 900ms, retries: {when: [Reset], perTryTimeout: 500ms}, idleTimeout: 1m"), nil},
 		{"reserved port", "inbound: [{port: 5432}]", []string{
 			"spec.inbound[0].port: 5432 is reserved for PostgreSQL and does not come to the sidecar, unless the configuration or the pods' annotations take it back",
 		}},
@@ -44,8 +44,11 @@ func TestWarnMeshService(t *testing.T) {
 		{"retries without a timeout", destination("retries: {}"), []string{
 			"spec.egress[0].retries: there is neither timeout nor perTryTimeout: a request that hangs is never tried again, and nothing bounds all of its attempts",
 		}},
-		{"retries that are cut", destination("timeout: 1s, retries: {attempts: 2, perTryTimeout: 400ms}"), []string{
+		{"retries that are cut", destination("timeout: 1s, retries: {when: [Unavailable], attempts: 2, perTryTimeout: 400ms}"), []string{
 			"spec.egress[0].retries.perTryTimeout: 3 attempts of 400ms take up to 1.2s, and timeout ends them after 1s",
+		}},
+		{"attempts that are given up for nothing", destination("timeout: 1s, retries: {perTryTimeout: 400ms}"), []string{
+			"spec.egress[0].retries.perTryTimeout: matters only where when has Reset or Unavailable: no other request is tried again once it is sent, so it has all of timeout",
 		}},
 		{"safe methods for nothing", destination("timeout: 1s, retries: {safeMethods: [a.B/C]}"), []string{
 			"spec.egress[0].retries.safeMethods: matters only where when has Reset or Unavailable: the other conditions are safe for every method",
