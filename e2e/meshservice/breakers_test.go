@@ -39,9 +39,9 @@ func TestBreakers(t *testing.T) {
 				t.Errorf("the answer does not say why: %s", a)
 			}
 		}
-		if got := m.stat("cluster." + name + ".upstream_rq_active_overflow"); int(got) != 12-want {
-			t.Errorf("%s: %d overflows are counted, want %d", name, got, 12-want)
-		}
+		counted(m, name, "upstream_rq_active_overflow", 12-want)
+		counted(m, name, "upstream_rq_pending_overflow", 0)
+		counted(m, name, "upstream_cx_overflow", 0)
 		if good := u.release(g); good != want {
 			t.Errorf("%s: %d were served, want %d", name, good, want)
 		}
@@ -56,11 +56,24 @@ func TestBreakers(t *testing.T) {
 	for range 7 {
 		(<-answers).wants(t, "one too many to wait", http.StatusServiceUnavailable)
 	}
+	counted(m, "pending", "upstream_rq_pending_overflow", 7)
+	counted(m, "pending", "upstream_rq_active_overflow", 0)
+	if m.stat("cluster.pending.upstream_cx_overflow") == 0 {
+		t.Error("pending: no connection was one too many")
+	}
 	if good := first.release(g); good != 3 {
 		t.Errorf("pending: %d of the first three were served", good)
 	}
 	for range 2 {
 		(<-answers).wants(t, "one of those that may wait", http.StatusOK)
+	}
+}
+
+// counted is that a destination's counter is at a number.
+func counted(m *meshed, destination, counter string, want int) {
+	m.Helper()
+	if got := m.stat("cluster." + destination + "." + counter); int(got) != want {
+		m.Errorf("%s: %s is %d, want %d", destination, counter, got, want)
 	}
 }
 

@@ -140,14 +140,22 @@ func (s scrape) with(name, label string) int {
 	return count
 }
 
-// sum is that of the values of a metric's series that have all of these labels.
-func (s scrape) sum(name string, labels ...string) int {
-	sum := 0.0
+// of are the series of a metric, of any if the name is empty, that have all of these labels.
+func (s scrape) of(name string, labels ...string) []string {
+	var found []string
 	for _, line := range s.lines {
 		lacks := func(label string) bool { return !strings.Contains(line, label) }
-		if !strings.HasPrefix(line, name+"{") || slices.ContainsFunc(labels, lacks) {
-			continue
+		if is, _, _ := strings.Cut(line, "{"); (name == "" || is == name) && !slices.ContainsFunc(labels, lacks) {
+			found = append(found, line)
 		}
+	}
+	return found
+}
+
+// sum is that of their values.
+func (s scrape) sum(name string, labels ...string) int {
+	sum := 0.0
+	for _, line := range s.of(name, labels...) {
 		value, _ := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
 		sum += value
 	}
