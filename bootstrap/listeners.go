@@ -193,6 +193,7 @@ type httpConnectionManager struct {
 	PreserveRequestID   bool                `json:"preserve_external_request_id"`
 	SkipXFFAppend       bool                `json:"skip_xff_append"`
 	Proxy100Continue    bool                `json:"proxy_100_continue"`
+	LocalReplies        *localReplies       `json:"local_reply_config"`
 	AccessLog           []extension         `json:"access_log,omitempty"`
 }
 
@@ -236,7 +237,7 @@ func (c Config) httpConnectionManager(direction string, of httpOptions) extensio
 		// What Kubernetes' and Docker's own clients ask for, beside WebSocket.
 		Upgrades:     []upgrade{{"websocket"}, {"spdy/3.1"}, {"tcp"}, {"CONNECT"}},
 		ServerHeader: "PASS_THROUGH", PreserveRequestID: true, SkipXFFAppend: true, Proxy100Continue: true,
-		AccessLog: c.accessLog(direction),
+		LocalReplies: grpcTimeouts(), AccessLog: c.accessLog(direction),
 	}
 	// Apache's HttpClient, from 5.4 on, offers TLS with each request. Servers that do not
 	// want it go on as if they had not been asked; Envoy alone would answer 403.
@@ -278,11 +279,16 @@ type dataSource struct {
 // destination is gone or about to go, so that the client asks DNS again. Without it
 // the client, whose own connection ends at this Envoy, would never notice. A 503
 // without a time that the upstream took is Envoy's own; gRPC clients get 14,
-// UNAVAILABLE, in its place.
+// UNAVAILABLE, in its place. Of a declared destination that says nothing of the client's
+// address, since Envoy asks DNS itself: it is a limit's, or nobody is there.
 const recoveryScript = `function envoy_on_response(handle)
   local headers = handle:headers()
   local unavailable = headers:get(":status") == "503" or headers:get("grpc-status") == "14"
   local own = unavailable and headers:get("x-envoy-upstream-service-time") == nil
+  if own then
+    local route = handle:streamInfo():routeName()
+    own = route == "` + passthroughRoute + `" or route == "` + connectRoute + `"
+  end
   if own or headers:get("connection") == "close" or headers:get("` + DrainingHeader + `") ~= nil then
     handle:streamInfo():drainConnectionUponCompletion()
   end

@@ -159,11 +159,17 @@ func copied(from, to string) headerToAdd {
 // toward has no timeout: the client is the one who waits.
 func toward(cluster string) routeAction { return routeAction{Cluster: cluster, Timeout: seconds(0)} }
 
+// The names of the routes that lead where the client was going.
+const (
+	passthroughRoute = "passthrough"
+	connectRoute     = "connect"
+)
+
 func everyPath(to routeAction) route {
-	return route{Name: "passthrough", Match: routeMatch{Prefix: new(string)}, Route: &to}
+	return route{Name: passthroughRoute, Match: routeMatch{Prefix: new(string)}, Route: &to}
 }
 
 // connect passes CONNECT on to a forward proxy.
 func connect(to routeAction) route {
-	return route{Name: "connect", Match: routeMatch{Connect: &struct{}{}}, Route: &to}
+	return route{Name: connectRoute, Match: routeMatch{Connect: &struct{}{}}, Route: &to}
 }

@@ -106,3 +106,47 @@ func TestNoBreakerWhereNobodyAsked(t *testing.T) {
 		}
 	}
 }
+
+// TestSheddingKeepsConnections: what a breaker refuses does not cost the app its
+// connection, which it would have to make anew for each, when there is too much to do
+// already. Where a destination is found by the app's own DNS, it does: that is how the
+// app comes to ask again.
+func TestSheddingKeepsConnections(t *testing.T) {
+	t.Parallel()
+	const requests = 20
+	c := newCluster(t)
+	server := c.pod("server", "full.test", "nobody.test")
+	g := traffic.NewGate()
+	c.serve(server, g.ServeHTTP, "8080")
+	m := c.meshed("shop", `egress:
+		- {name: full, host: full.test, port: 8080, breakers: {maxRequests: 1}}
+	`, sandbox.App{})
+	first := press(t, g, 1, func() answer { return ask(t.Context(), c.client(m.Pod), http.MethodGet, "http://full.test:8080/") })
+	for _, of := range []struct {
+		what, url string
+		by        *http.Transport
+		header    []string
+		code      int
+		dials     int64
+	}{
+		{"HTTP/1", "http://full.test:8080/", c.client(m.Pod), nil, http.StatusServiceUnavailable, 1},
+		{"HTTP/2", "http://full.test:8080/", c.client2(m.Pod), nil, http.StatusServiceUnavailable, 1},
+		{"gRPC", "http://full.test:8080/", c.client2(m.Pod), []string{"Content-Type", "application/grpc"}, http.StatusOK, 1},
+		{"HTTP/1 to nobody", "http://nobody.test:8081/", c.client(m.Pod), nil, http.StatusServiceUnavailable, requests},
+		{"HTTP/2 to nobody", "http://nobody.test:8081/", c.client2(m.Pod), nil, http.StatusServiceUnavailable, requests},
+	} {
+		dials := dialled(of.by)
+		for range requests {
+			ask(t.Context(), of.by, http.MethodGet, of.url, of.header...).wants(t, of.what, of.code)
+		}
+		if got := dials.Load(); got != of.dials {
+			t.Errorf("%s: %d requests that were refused took %d connections, want %d", of.what, requests, got, of.dials)
+		}
+	}
+	if got := m.stat("cluster.full.upstream_rq_active_overflow"); got != 3*requests {
+		t.Errorf("%d overflows are counted, want %d", got, 3*requests)
+	}
+	if good := first.release(g); good != 1 {
+		t.Errorf("the request that was let through: %v", first.later)
+	}
+}

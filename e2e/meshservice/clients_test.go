@@ -174,12 +174,16 @@ func dialled(transport *http.Transport) *atomic.Int64 {
 	return count
 }
 
-// channel is a gRPC channel from a pod, without retries of its own.
-func (c cluster) channel(from *sandbox.Pod, target string) *grpc.ClientConn {
+// channel is a gRPC channel from a pod, without retries of its own unless it is told
+// something else.
+func (c cluster) channel(from *sandbox.Pod, target string, options ...grpc.DialOption) *grpc.ClientConn {
 	c.Helper()
+	if len(options) == 0 {
+		options = []grpc.DialOption{grpc.WithDisableRetry()}
+	}
 	dial := c.dialer(from)
-	connection, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(),
-		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return dial(ctx, "tcp", address) }))
+	connection, err := grpc.NewClient("passthrough:///"+target, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return dial(ctx, "tcp", address) }))...)
 	if err != nil {
 		c.Fatal(err)
 	}
