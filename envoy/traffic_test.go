@@ -23,6 +23,9 @@ import (
 	"github.com/pillion-mesh/pillion/e2e/envoy"
 )
 
+// longest is what anything may take before a test gives up.
+const longest = 20 * time.Second
+
 // proxied is an Envoy with the virtual hosts and clusters of a generation behind one
 // port of this machine, and nothing else of a pod.
 type proxied struct {
@@ -77,7 +80,7 @@ func start(t *testing.T, g *bootstrap.Generation) proxied {
 			t.Log(log.String())
 		}
 	})
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(longest); ; time.Sleep(10 * time.Millisecond) {
 		if at, err := p.ask(t, "/listeners"); err == nil && strings.HasPrefix(at, "test::") {
 			p.address = strings.TrimSpace(strings.TrimPrefix(at, "test::"))
 			return p
@@ -162,7 +165,9 @@ func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 // call sends a request for a host through Envoy.
 func (p proxied) call(t *testing.T, method, host, path string, header http.Header) (int, string, http.Header) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, "http://"+p.address+path, http.NoBody)
+	ctx, cancel := context.WithTimeout(t.Context(), longest)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+p.address+path, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,46 +184,75 @@ func (p proxied) call(t *testing.T, method, host, path string, header http.Heade
 	return response.StatusCode, string(body), response.Header
 }
 
-// fallbackDocument has places for the origin's port, when, and the cache's host and port.
+// fallbackDocument has places for the origin's port, the fallback, and the cache's host and
+// port.
 const fallbackDocument = `{apiVersion: pillion.dev/v1alpha1, kind: MeshService, metadata: {name: checkout, namespace: shop}, spec: {egress: [
-	{name: entities, host: here.test, port: %d, routes: [{headers: [{name: x-cached, value: "yes"}], to: cache, fallback: {when: %s}}]},
+	{name: entities, host: here.test, port: %d, routes: [{headers: [{name: x-cached, value: "yes"}], to: cache, fallback: %s}]},
 	{name: cache, host: %s, port: %d}]}}`
+
+// Fallbacks. One that fails waits for an answer for as long as no machine is busy, or, where
+// it is to give up, as short as by default.
+const (
+	whereAbsent = "{when: Absent}"
+	whereFails  = "{when: Fails, after: 1h}"
+	whereLate   = "{when: Fails}"
+)
 
 // TestFallback: the state of the destination that a route leads to costs no request.
 func TestFallback(t *testing.T) {
 	closed := serve(t, say("closed"))
 	closed.Close()
+	entities := say("entities")
+	// Slower than fallback.after, which is not meant for the origin.
+	slowly := after(400*time.Millisecond, entities)
+	// The cache answers when the origin has been asked as well, which then does not.
+	asked := make(chan struct{}, 1)
+	late := func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-asked:
+			say("cache")(w, r)
+		case <-r.Context().Done():
+		}
+	}
+	silent := func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Cached") == "" {
+			entities(w, r)
+			return
+		}
+		asked <- struct{}{}
+		hang(w, r)
+	}
 	for _, test := range []struct {
-		state  string
-		answer http.HandlerFunc // nil takes no connection
-		host   string
-		when   string
-		want   string
-		code   int
-		times  int32 // that the origin is asked
+		state    string
+		cache    http.HandlerFunc // nil takes no connection
+		host     string
+		fallback string
+		origin   http.HandlerFunc
+		want     string
+		code     int
+		times    int32 // that the origin is asked
 	}{
-		{"well", say("cache"), "here.test", "Absent", "cache", 200, 0},
-		{"down", nil, "here.test", "Absent", "entities", 200, 1},
-		{"unknown name", nil, "there-is-none.invalid", "Absent", "entities", 200, 1},
-		{"failing", fail(503), "here.test", "Absent", "", 503, 0},
-		{"well", say("cache"), "here.test", "Fails", "cache", 200, 0},
-		{"down", nil, "here.test", "Fails", "entities", 200, 1},
-		// The first attempt goes to the origin, which is slower than fallback.after: it is
+		{"well", say("cache"), "here.test", whereAbsent, entities, "cache", 200, 0},
+		{"down", nil, "here.test", whereAbsent, entities, "entities", 200, 1},
+		{"unknown name", nil, "there-is-none.invalid", whereAbsent, entities, "entities", 200, 1},
+		{"failing", fail(503), "here.test", whereAbsent, entities, "", 503, 0},
+		{"well", say("cache"), "here.test", whereFails, entities, "cache", 200, 0},
+		{"down", nil, "here.test", whereFails, entities, "entities", 200, 1},
+		{"unknown name", nil, "there-is-none.invalid", whereFails, entities, "entities", 200, 1},
+		// The first attempt goes to the origin; if it is slower than fallback.after, it is
 		// asked once more, as if it were the cache.
-		{"unknown name", nil, "there-is-none.invalid", "Fails", "entities", 200, 2},
-		{"failing", fail(500), "here.test", "Fails", "entities", 200, 1},
-		{"hanging", hang, "here.test", "Fails", "entities", 200, 1},
-		// Slower than fallback.after, and still before the slow origin: no time is lost.
-		{"slow", after(250*time.Millisecond, say("cache")), "here.test", "Fails", "cache", 200, 1},
+		{"unknown name", nil, "there-is-none.invalid", whereLate, meeting(2, entities), "entities", 200, 2},
+		{"failing", fail(500), "here.test", whereFails, entities, "entities", 200, 1},
+		{"hanging", hang, "here.test", whereLate, slowly, "entities", 200, 1},
+		// Slower than fallback.after, and still before the origin: no time is lost.
+		{"slow", late, "here.test", whereLate, silent, "cache", 200, 1},
 	} {
-		t.Run(test.when+" "+test.state, func(t *testing.T) {
-			// Slower than fallback.after, which is not meant for it.
-			origin := serve(t, after(400*time.Millisecond, say("entities")))
-			cache := closed
-			if test.answer != nil {
-				cache = serve(t, test.answer)
+		t.Run(test.fallback+" "+test.state, func(t *testing.T) {
+			origin, cache := serve(t, test.origin), closed
+			if test.cache != nil {
+				cache = serve(t, test.cache)
 			}
-			p := start(t, rendered(t, fmt.Appendf(nil, fallbackDocument, origin.port, test.when, test.host, cache.port)))
+			p := start(t, rendered(t, fmt.Appendf(nil, fallbackDocument, origin.port, test.fallback, test.host, cache.port)))
 			code, body, _ := p.call(t, "GET", fmt.Sprint("here.test:", origin.port), "/", http.Header{"X-Cached": {"yes"}})
 			if code != test.code || body != test.want || origin.requests.Load() != test.times {
 				t.Errorf("HTTP %d %q, the origin was asked %d times; want %d %q, %d", code, body, origin.requests.Load(), test.code, test.want, test.times)
@@ -227,6 +261,22 @@ func TestFallback(t *testing.T) {
 				t.Errorf("without the header: HTTP %d %q", code, body)
 			}
 		})
+	}
+}
+
+// meeting answers none of the first requests before there are so many.
+func meeting(requests int32, then http.HandlerFunc) http.HandlerFunc {
+	var came atomic.Int32
+	all := make(chan struct{})
+	return func(w http.ResponseWriter, r *http.Request) {
+		if came.Add(1) == requests {
+			close(all)
+		}
+		select {
+		case <-all:
+			then(w, r)
+		case <-r.Context().Done():
+		}
 	}
 }
 
@@ -250,7 +300,7 @@ func TestFallbackIsNoSecondOrder(t *testing.T) {
 			if test.answer != nil {
 				cache = serve(t, test.answer)
 			}
-			p := start(t, rendered(t, fmt.Appendf(nil, fallbackDocument, origin.port, "Fails", "here.test", cache.port)))
+			p := start(t, rendered(t, fmt.Appendf(nil, fallbackDocument, origin.port, whereLate, "here.test", cache.port)))
 			code, body, _ := p.call(t, "POST", fmt.Sprint("here.test:", origin.port), "/", http.Header{"X-Cached": {"yes"}})
 			if code != test.code || origin.requests.Load() != test.times {
 				t.Errorf("HTTP %d %q, the origin was asked %d times; want %d, %d", code, body, origin.requests.Load(), test.code, test.times)
@@ -272,7 +322,7 @@ func TestFallbackOfMany(t *testing.T) {
 	cache := serve(t, hang)
 	goOn := sync.OnceFunc(func() { close(release) })
 	t.Cleanup(goOn)
-	p := start(t, rendered(t, fmt.Appendf(nil, fallbackDocument, origin.port, "Fails", "here.test", cache.port)))
+	p := start(t, rendered(t, fmt.Appendf(nil, fallbackDocument, origin.port, whereLate, "here.test", cache.port)))
 	answers := make(chan string, many)
 	for range many {
 		go func() {
@@ -283,7 +333,7 @@ func TestFallbackOfMany(t *testing.T) {
 	for n := range many {
 		select {
 		case <-arrived:
-		case <-time.After(10 * time.Second):
+		case <-time.After(longest):
 			t.Fatalf("%d of %d requests fell back", n, many)
 		}
 	}
@@ -310,7 +360,7 @@ func TestFallbackProtocols(t *testing.T) {
 	t.Cleanup(cache.Close)
 	cache.port = cache.Listener.Addr().(*net.TCPAddr).Port
 	document := strings.Replace(fallbackDocument, "name: cache,", "name: cache, protocol: HTTP2,", 1)
-	p := start(t, rendered(t, fmt.Appendf(nil, document, origin.port, "Fails", "here.test", cache.port)))
+	p := start(t, rendered(t, fmt.Appendf(nil, document, origin.port, whereFails, "here.test", cache.port)))
 	host, cached := fmt.Sprint("here.test:", origin.port), http.Header{"X-Cached": {"yes"}}
 	if code, body, _ := p.call(t, "GET", host, "/", cached); body != "HTTP/2.0" {
 		t.Errorf("the cache was asked by %d %q", code, body)
