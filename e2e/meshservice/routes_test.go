@@ -54,10 +54,11 @@ func TestMethodRouteWithFallback(t *testing.T) {
 			name := state + "-" + kind
 			c.dns.Set(name+".test", origin.IPv4)
 			c.dns.Set("cache-"+name+".test", cacheAddress(state, cache)...)
-			fallback := map[string]string{"fallback": ", fallback: {when: Fails, after: 1s}"}[kind]
-			spec += fmt.Sprintf(`- {name: %[1]s, host: %[1]s.test, port: 9000, protocol: GRPC, timeout: 5s, routes: [{grpc: {service: shop.v1.Items, methods: [Get]}, to: cache-%[1]s%[2]s}]}
+			timeout, after := patience(state, kind)
+			fallback := map[string]string{"fallback": ", fallback: {when: Fails, after: " + after + "}"}[kind]
+			spec += fmt.Sprintf(`- {name: %[1]s, host: %[1]s.test, port: 9000, protocol: GRPC, timeout: %[4]s, routes: [{grpc: {service: shop.v1.Items, methods: [Get]}, to: cache-%[1]s%[2]s}]}
 				- {name: cache-%[1]s, host: cache-%[1]s.test, port: %[3]s, protocol: GRPC}
-			`, name, fallback, port)
+			`, name, fallback, port, timeout)
 		}
 	}
 	m := c.meshed("shop", spec, sandbox.App{})
@@ -88,6 +89,18 @@ func cacheCalls(state string) int {
 		return 5 // each of which waits for the cache
 	}
 	return 20
+}
+
+// patience is the timeout of calls and of the cache: short where it has to pass, and longer
+// than a machine is ever busy where it must not.
+func patience(state, kind string) (timeout, after string) {
+	switch waits := state == "hanging" || state == "unreachable"; {
+	case !waits:
+		return "50s", "40s"
+	case kind == "none":
+		return "1s", ""
+	}
+	return "50s", "1s"
 }
 
 // cacheAddress is what DNS says of the cache in a state.

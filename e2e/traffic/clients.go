@@ -38,13 +38,13 @@ func Do(r http.RoundTripper, request *http.Request, want string) (*http.Response
 func Once(text string) io.Reader { return io.MultiReader(strings.NewReader(text)) }
 
 // Post sends a request to an URL at which Answer or a Closer serves, once.
-func Post(ctx context.Context, transport *http.Transport, url string) error {
+func Post(ctx context.Context, by http.RoundTripper, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, Once("hello"))
 	if err != nil {
 		return err
 	}
 	request.ContentLength = 5
-	_, err = Do(transport, request, "POST / 5 bytes") //nolint:bodyclose // Do has closed it
+	_, err = Do(by, request, "POST / 5 bytes") //nolint:bodyclose // Do has closed it
 	return err
 }
 
