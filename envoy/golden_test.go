@@ -51,6 +51,23 @@ func TestGoldens(t *testing.T) {
 	}
 }
 
+// TestExamplesOfThePages: a real Envoy takes what the pages for owners show.
+func TestExamplesOfThePages(t *testing.T) {
+	examples, err := filepath.Glob("../docs/services/examples/*.yaml")
+	if err != nil || len(examples) < 10 {
+		t.Fatalf("%d examples, %v", len(examples), err)
+	}
+	for _, example := range examples {
+		t.Run(strings.TrimSuffix(filepath.Base(example), ".yaml"), func(t *testing.T) {
+			data, err := os.ReadFile(example)
+			if err != nil {
+				t.Fatal(err)
+			}
+			accepted(t, rendered(t, data))
+		})
+	}
+}
+
 // rendered is a document's generation.
 func rendered(t *testing.T, document []byte) *bootstrap.Generation {
 	t.Helper()

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
@@ -34,6 +35,8 @@ type cluster struct {
 	dns *sandbox.DNS
 	// alter changes what is rendered, for controls that no document can ask for.
 	alter func(*bootstrap.Generation)
+	// owner changes a pod with a MeshService before it is injected.
+	owner func(*corev1.Pod)
 }
 
 func newCluster(t *testing.T) cluster {
@@ -72,7 +75,7 @@ func (c cluster) meshedIn(p *sandbox.Pod, spec string, app sandbox.App) *meshed 
 	m := &meshed{cluster: c, document: sandbox.NewConfigMap(c.T)}
 	p.DNS, p.ConfigMaps = c.dns, map[string]*sandbox.ConfigMap{v1alpha1.MeshConfigMap(p.Name): m.document}
 	m.write(p.Name, spec)
-	running, err := p.Run(c.T, injected.Pod(c.T, v1alpha1.DefaultConfig(), p.Name, nil), programs.Images(c.T), app)
+	running, err := p.Run(c.T, injected.Pod(c.T, v1alpha1.DefaultConfig(), p.Name, c.owner), programs.Images(c.T), app)
 	if err != nil {
 		c.Fatalf("starting pod %s: %v", p.Name, err)
 	}

@@ -46,31 +46,42 @@ func TestProtocols(t *testing.T) {
 }
 
 // TestDeclaredServicesByAllTheirNames: an app may call a Service by any name that
-// leads to it, and Envoy finds the destination by it.
+// leads to it, and Envoy finds the destination by it. One by host is that name alone, and the
+// names of another cluster's domain are not known.
 func TestDeclaredServicesByAllTheirNames(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	server := c.pod("server")
-	c.serve(server, traffic.Answer, "80", "8080")
+	c.serve(server, traffic.Answer, "80", "8080", "8081")
 	service := sandbox.NewService(t, server)
-	names := []string{"cart", "cart.default", "cart.default.svc", "cart.default.svc.cluster.local"}
-	for _, name := range names {
+	names := []string{"cart", "cart.default", "cart.default.svc", "cart.default.svc.cluster.local", "cart.default.svc.cluster.local."}
+	const otherDomain = "cart.default.svc.corp.example"
+	for _, name := range append([]string{otherDomain}, names...) {
 		c.dns.Set(name, service.IPv4)
 	}
 	m := c.meshed("shop", `egress:
 		- {name: web, service: {name: cart}, port: 80}
 		- {name: other, service: {name: cart}, port: 8080}
+		- {name: host, host: cart.default.svc.cluster.local, port: 8081}
 	`, sandbox.App{})
-	for _, name := range names {
-		for port, destination := range map[string]string{"": "web", ":80": "web", ":8080": "other"} {
-			counter := "cluster." + destination + ".upstream_rq_total"
-			before := m.stat(counter)
-			ask(t.Context(), c.client(m.Pod), http.MethodPost, "http://"+name+port+"/").wants(t, name+port, http.StatusOK)
-			if m.stat(counter) != before+1 {
-				t.Errorf("%s%s did not go by the destination %s", name, port, destination)
-			}
+	goesBy := func(name, destination string) {
+		counter := "cluster." + destination + ".upstream_rq_total"
+		before := m.stat(counter)
+		ask(t.Context(), c.client(m.Pod), http.MethodPost, "http://"+name+"/").wants(t, name, http.StatusOK)
+		if m.stat(counter) != before+1 {
+			t.Errorf("%s did not go by the destination %s", name, destination)
 		}
 	}
+	for _, name := range names {
+		for port, destination := range map[string]string{"": "web", ":80": "web", ":8080": "other"} {
+			goesBy(name+port, destination)
+		}
+	}
+	goesBy(otherDomain, "outbound_passthrough")
+	// A host is that name alone.
+	goesBy("cart.default.svc.cluster.local:8081", "host")
+	goesBy("cart:8081", "outbound_passthrough")
+	goesBy("cart.default:8081", "outbound_passthrough")
 }
 
 // TestDeclaredRequestsStayWhatTheyAre: a destination with everything switched on gets

@@ -80,7 +80,7 @@ func TestStatistics(t *testing.T) {
 	const cart, buckets = `envoy_cluster_name="cart"`, "envoy_cluster_upstream_rq_time_bucket{"
 	m.change(spec("destinations: Detailed"))
 	send(0)
-	if detailed := m.scrape(); standard.with(buckets, cart) != 1 || detailed.with(buckets, cart) < 10 || detailed.with("envoy_cluster_upstream_cx_active{", cart) != 1 {
+	if detailed := m.scrape(); standard.with(buckets, cart) != 1 || detailed.with(buckets, cart) < 10 || detailed.with("envoy_cluster_upstream_cx_active{", cart) != 1 || detailed.with("envoy_cluster_upstream_cx_total{", cart) != 1 {
 		t.Errorf("%d buckets, and %d with all details", standard.with(buckets, cart), detailed.with(buckets, cart))
 	}
 	m.change(spec("destinations: None"))

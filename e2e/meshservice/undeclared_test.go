@@ -2,6 +2,7 @@ package meshservice
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
 	"github.com/pillion-mesh/pillion/e2e/traffic"
@@ -73,6 +75,47 @@ func TestUndeclaredIsRefused(t *testing.T) {
 		if err := c.lookUp(pod.Pod, "declared.test"); err != nil {
 			t.Errorf("%s: DNS: %v", pod.Name, err)
 		}
+	}
+}
+
+// TestCallsByAddressWhereUndeclaredIsRefused: kube-apiserver, as client-go calls it in a pod, is
+// TLS to an address without a server name. Each of the ways that the page gives lets
+// that through, or the same call by name, and the HTTP that it says.
+func TestCallsByAddressWhereUndeclaredIsRefused(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	server := c.pod("apiserver", "kubernetes.default.svc", "other.test")
+	serveLine(t, server, "443", true)
+	c.serve(server, traffic.Answer, "8080")
+	excluded := c
+	excluded.owner = func(p *corev1.Pod) {
+		p.Annotations = map[string]string{"pillion.dev/excluded-cidrs": server.IPv4.String() + "/32"}
+	}
+	const kubernetes = "undeclaredEgress: Refused\negress: [{name: kubernetes, service: {name: kubernetes, namespace: default}, port: 443, protocol: "
+	for _, test := range []struct {
+		*meshed
+		// What works: by address, with the server name of the API server, with another one, HTTP.
+		address, name, other, http bool
+	}{
+		{c.meshed("refused", "undeclaredEgress: Refused\n", sandbox.App{}), false, false, false, false},
+		{excluded.meshed("excluded", "undeclaredEgress: Refused\n", sandbox.App{}), true, true, true, true},
+		{c.meshed("named", kubernetes+"TLS}]\n", sandbox.App{}), false, true, false, false},
+		{c.meshed("wide", kubernetes+"TCP}]\n", sandbox.App{}), true, true, true, false},
+	} {
+		for serverName, want := range map[string]bool{"": test.address, "kubernetes.default.svc": test.name, "other.test": test.other} {
+			connection, err := test.Dial(t.Context(), "tcp", net.JoinHostPort(server.IPv4.String(), "443"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = connection.SetDeadline(time.Now().Add(longest))
+			err = tls.Client(connection, &tls.Config{ServerName: serverName, InsecureSkipVerify: true}).Handshake() //nolint:gosec // a test's
+			_ = connection.Close()
+			if (err == nil) != want {
+				t.Errorf("%s: TLS with the server name %q: %v, want it to work: %t", test.Name, serverName, err, want)
+			}
+		}
+		code := map[bool]int{true: http.StatusOK, false: http.StatusForbidden}[test.http]
+		ask(t.Context(), c.client(test.Pod), http.MethodGet, "http://"+server.IPv4.String()+":8080/").wants(t, test.Name+", HTTP by address", code)
 	}
 }
 
