@@ -40,31 +40,17 @@ func Resolve(document *v1alpha1.MeshService) (*Service, error) {
 	for _, port := range document.Spec.Inbound {
 		s.Inbound = append(s.Inbound, inbound(port))
 	}
+	bounds := document.Spec.ConnectBounds()
 	for _, to := range document.Spec.Egress {
-		s.Egress = append(s.Egress, destination(to, document.Namespace))
+		d := destination(to, document.Namespace)
+		if bound, bounded := bounds[d.Name]; bounded {
+			d.ConnectTimeout = min(d.ConnectTimeout, bound.Most)
+		}
+		s.Egress = append(s.Egress, d)
 	}
 	slices.SortFunc(s.Inbound, func(a, b Inbound) int { return cmp.Compare(a.Port, b.Port) })
 	slices.SortFunc(s.Egress, func(a, b Destination) int { return cmp.Compare(a.Name, b.Name) })
-	s.boundConnecting()
 	return s, nil
-}
-
-// boundConnecting has nobody wait longer for a connection than for an answer. Envoy counts
-// the time of an attempt from when the request is on its connection, so an address
-// that takes none, as that of a node that is gone, would cost the whole connectTimeout.
-func (s *Service) boundConnecting() {
-	for _, d := range s.Egress {
-		for _, r := range d.Routes {
-			if r.Fallback != FallbackFails {
-				continue
-			}
-			for n := range s.Egress {
-				if to := &s.Egress[n]; to.Name == r.To {
-					to.ConnectTimeout = min(to.ConnectTimeout, r.After)
-				}
-			}
-		}
-	}
 }
 
 func inbound(port v1alpha1.InboundPort) Inbound {

@@ -116,3 +116,37 @@ func TestResolveIsSafe(t *testing.T) {
 		t.Errorf("what is not valid is resolved: %v", err)
 	}
 }
+
+// TestConnectingIsBounded: an address that takes no connection leaves time for another
+// one, or for the destination that there is a fallback to.
+func TestConnectingIsBounded(t *testing.T) {
+	to := func(fallback string) string {
+		return ", routes: [{headers: [{name: x, value: blue}], to: b" + fallback + "}]"
+	}
+	for _, test := range []struct {
+		name, a string
+		// want are the connect timeouts of a, and of b, which routes of a lead to.
+		want [2]time.Duration
+	}{
+		{"nothing else is tried", "timeout: 1s", [2]time.Duration{5 * time.Second, 5 * time.Second}},
+		{"retries", "timeout: 1s, retries: {}", [2]time.Duration{500 * time.Millisecond, 5 * time.Second}},
+		{"retries of something else", "timeout: 1s, retries: {when: [Reset], perTryTimeout: 300ms}", [2]time.Duration{5 * time.Second, 5 * time.Second}},
+		{"retries without a timeout", "retries: {}", [2]time.Duration{5 * time.Second, 5 * time.Second}},
+		{"attempts", "timeout: 1s, retries: {perTryTimeout: 300ms}", [2]time.Duration{300 * time.Millisecond, 5 * time.Second}},
+		{"shorter anyway", "timeout: 1s, connectTimeout: 20ms, retries: {}", [2]time.Duration{20 * time.Millisecond, 5 * time.Second}},
+		{"no half millisecond", "timeout: 3ms, retries: {}", [2]time.Duration{time.Millisecond, 5 * time.Second}},
+		{"never none", "timeout: 1ms, retries: {}", [2]time.Duration{time.Millisecond, 5 * time.Second}},
+		{"a route with retries", "timeout: 1s, retries: {}" + to(""), [2]time.Duration{500 * time.Millisecond, 500 * time.Millisecond}},
+		{"a route without", "timeout: 1s" + to(""), [2]time.Duration{5 * time.Second, 5 * time.Second}},
+		{"a fallback", "timeout: 1s" + to(", fallback: {}"), [2]time.Duration{5 * time.Second, 500 * time.Millisecond}},
+		{"a fallback without a timeout", "timeout: 0s" + to(", fallback: {}"), [2]time.Duration{5 * time.Second, 5 * time.Second}},
+		{"a fallback from any failure", "timeout: 1s" + to(", fallback: {when: Fails, after: 70ms}"), [2]time.Duration{5 * time.Second, 70 * time.Millisecond}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := resolved(t, "  egress:\n  - {name: a, host: a.example.com, port: 80, "+test.a+"}\n  - {name: b, host: b.example.com, port: 80}\n")
+			if got := [2]time.Duration{s.Egress[0].ConnectTimeout, s.Egress[1].ConnectTimeout}; got != test.want {
+				t.Errorf("%v, want %v", got, test.want)
+			}
+		})
+	}
+}

@@ -99,7 +99,10 @@ type Destination struct {
 	// +kubebuilder:validation:Pattern=`^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`
 	// +kubebuilder:validation:XValidation:rule="self >= duration('1ms') && self <= duration('1h')",message="must be from 1ms to 1h"
 	IdleTimeout *metav1.Duration `json:"idleTimeout,omitempty"`
-	// ConnectTimeout bounds the making of a connection. Default: 5s.
+	// ConnectTimeout bounds the making of a connection. Where somebody else is tried after it,
+	// it is shortened: to perTryTimeout and half of timeout with retries on ConnectFailure, to
+	// fallback.after or half of the timeout for where a route with a fallback leads.
+	// Default: 5s.
 	//
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Format=duration

@@ -26,6 +26,7 @@ func WarnMeshService(mesh *MeshService) []string {
 		w.destination(&mesh.Spec.Egress[n], spec.Child("egress").Index(n))
 	}
 	w.fallbacks(mesh.Spec.Egress, spec.Child("egress"))
+	w.connecting(&mesh.Spec, spec.Child("egress"))
 	if mesh.Spec.UndeclaredEgress == UndeclaredRefused && len(mesh.Spec.Egress) == 0 {
 		w.add(spec.Child("undeclaredEgress"), "is Refused and egress is empty: the app can call nothing that is led through the sidecar")
 	}
@@ -80,7 +81,6 @@ func (w *warnings) fallbacks(egress []Destination, path *field.Path) {
 			if fallback := egress[n].Routes[m].Fallback; fallback != nil && fallback.When == FallbackFails {
 				at := path.Index(n).Child("routes").Index(m)
 				w.fallback(&egress[n], &egress[n].Routes[m], at)
-				w.connecting(egress, &egress[n].Routes[m], at, path)
 			}
 		}
 	}
@@ -94,14 +94,17 @@ func (w *warnings) fallback(of *Destination, route *Route, path *field.Path) {
 	}
 }
 
-// connecting is about the destination that a route leads to: its connections are bounded
-// for everybody.
-func (w *warnings) connecting(egress []Destination, route *Route, at, path *field.Path) {
-	n := slices.IndexFunc(egress, func(d Destination) bool { return d.Name == route.To })
-	after := route.Fallback.After.Duration
-	if given := egress[n].ConnectTimeout.Duration; given != defaultConnectTimeout && given > after {
-		w.add(path.Index(n).Child("connectTimeout"), "%s is longer than fallback.after of %s, which bounds connections to %s for everybody: it is %s",
-			shortDuration(given), at, route.To, shortDuration(after))
+// connecting is about a connectTimeout that is not the one: the bounds of a destination
+// are for everybody who calls it.
+func (w *warnings) connecting(spec *MeshServiceSpec, path *field.Path) {
+	bounds := spec.ConnectBounds()
+	for n := range spec.Egress {
+		to := &spec.Egress[n]
+		given := to.ConnectTimeout.Duration
+		if bound, bounded := bounds[to.Name]; bounded && given != defaultConnectTimeout && given > bound.Most {
+			w.add(path.Index(n).Child("connectTimeout"), "%s is longer than %s, which bounds connections to %s for everybody: it is %s",
+				shortDuration(given), bound.Why, to.Name, shortDuration(bound.Most))
+		}
 	}
 }
 

@@ -64,6 +64,13 @@ func TestWarnMeshService(t *testing.T) {
 		{"a fallback sooner than connections", "egress: [{name: a, host: a.example.com, port: 80, routes: [{headers: [{name: x, value: blue}], to: b, fallback: {when: Fails}}]}, {name: b, host: b.example.com, port: 80, connectTimeout: 2s}]", []string{
 			"spec.egress[1].connectTimeout: 2s is longer than fallback.after of spec.egress[0].routes[0], which bounds connections to b for everybody: it is 100ms",
 		}},
+		{"a timeout sooner than connections", "egress: [{name: a, host: a.example.com, port: 80, timeout: 1s, routes: [{headers: [{name: x, value: blue}], to: b, fallback: {}}]}, {name: b, host: b.example.com, port: 80, connectTimeout: 2s}]", []string{
+			"spec.egress[1].connectTimeout: 2s is longer than half of spec.egress[0].timeout, which bounds connections to b for everybody: it is 500ms",
+		}},
+		{"connections that are retried", destination("timeout: 1s, connectTimeout: 501ms, retries: {}"), []string{
+			"spec.egress[0].connectTimeout: 501ms is longer than half of spec.egress[0].timeout, which bounds connections to users for everybody: it is 500ms",
+		}},
+		{"connections that are not", destination("timeout: 1s, connectTimeout: 2s"), nil},
 		{"all is refused", "undeclaredEgress: Refused", []string{
 			"spec.undeclaredEgress: is Refused and egress is empty: the app can call nothing that is led through the sidecar",
 		}},

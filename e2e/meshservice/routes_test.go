@@ -264,3 +264,52 @@ func TestHeaderRouteToASandbox(t *testing.T) {
 		t.Errorf("without a fallback: %s", a)
 	}
 }
+
+// TestNodesThatDoNotAnswer: a connection that nobody answers, as one to a node that is
+// gone, is given up while there is time to call somebody else.
+func TestNodesThatDoNotAnswer(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	origin, alive := c.pod("origin", "shop.test"), c.pod("alive")
+	for _, p := range []*sandbox.Pod{origin, alive} {
+		c.serve(p, func(w http.ResponseWriter, _ *http.Request) { says(p.Name)(w, nil) }, "80")
+	}
+	dead := c.pod("dead", "dead.test")
+	dead.Output(t, "nft", "table inet gone { chain swallow { type filter hook input priority 0; policy drop; }; }")
+	for _, host := range []string{"retried.test", "control.test"} {
+		c.dns.Set(host, alive.IPv4, dead.IPv4)
+	}
+	m := c.meshed("shop", `egress:
+		- name: shop
+		  host: shop.test
+		  port: 80
+		  timeout: 2s
+		  routes:
+		    - {headers: [{name: x-to, value: falls-back}], to: dead, fallback: {}}
+		    - {headers: [{name: x-to, value: control}], to: dead-control}
+		- {name: dead, host: dead.test, port: 80}
+		- {name: dead-control, host: dead.test, port: 81}
+		- {name: retried, host: retried.test, port: 80, timeout: 2s, retries: {}, maxConnectionAge: 0s}
+		- {name: control, host: control.test, port: 80, timeout: 2s, maxConnectionAge: 0s}
+	`, sandbox.App{})
+	by := c.client(m.Pod)
+	for range 3 {
+		if a := ask(t.Context(), by, http.MethodPost, "http://shop.test/", "x-to", "falls-back"); a.body != "origin" {
+			t.Errorf("with a fallback: %s", a)
+		}
+	}
+	ask(t.Context(), by, http.MethodPost, "http://shop.test/", "x-to", "control").wants(t, "without a fallback", http.StatusGatewayTimeout)
+	// As many at the same time as any budget lets be retried.
+	const atOnce, times = 3, 3
+	failures := func(host string) int {
+		failed := 0
+		for range times {
+			answered := together(atOnce, func(int) answer { return ask(t.Context(), by, http.MethodPost, "http://"+host+"/") })
+			failed += atOnce - answered[http.StatusOK]
+		}
+		return failed
+	}
+	if failed, control := failures("retried.test"), failures("control.test"); failed > 0 || control == 0 {
+		t.Errorf("one of two addresses does not answer: %d of %d requests failed with retries, and %d without", failed, atOnce*times, control)
+	}
+}
