@@ -2,8 +2,8 @@ package proxy
 
 import (
 	"bufio"
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,9 +18,10 @@ import (
 const (
 	// scrapeTime is what Envoy gets to answer a scrape.
 	scrapeTime = 10 * time.Second
-	// longestLine and mostSeries bound a scrape, whatever Envoy has come to hold.
+	// longestLine and mostSeries, of destinations and of all others, bound a scrape,
+	// whatever Envoy has come to hold.
 	longestLine = 64 << 10
-	mostSeries  = 50_000
+	mostSeries  = 100_000
 )
 
 // keptMetrics are the beginnings of the names of Envoy's metrics that are passed on.
@@ -54,75 +55,70 @@ func (s *status) metrics(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	out := bufio.NewWriter(w)
 	defer out.Flush()
-	cut, err := s.passOn(r.Context(), out)
-	s.ownMetrics(out, cut, err)
+	left, err := s.passOn(r.Context(), out)
+	s.ownMetrics(out, left, err)
 }
 
-// passOn streams Envoy's metrics. cut says that there were too many.
-func (s *status) passOn(ctx context.Context, out io.Writer) (cut bool, err error) {
+// passOn passes Envoy's metrics on. left is of how many destinations there are none, as
+// there were too many.
+func (s *status) passOn(ctx context.Context, out io.Writer) (left int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, scrapeTime)
 	defer cancel()
 	response, err := s.admin.open(ctx, http.MethodGet, "/stats/prometheus")
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return false, &refusal{path: "/stats/prometheus", status: response.StatusCode}
+		return 0, &refusal{path: "/stats/prometheus", status: response.StatusCode}
 	}
 	return filter(response.Body, out, s.mesh.state().keeps)
 }
 
 // filter passes on the lines of metrics that are kept: samples, and the comment
-// before them that says what kind of metric it is. Where there are too many, those of
-// destinations are cut: they are what there can be thousands of.
-func filter(from io.Reader, to io.Writer, keeps bootstrap.Statistics) (cut bool, err error) {
+// before them that says what kind of metric it is. Where there are too many, destinations
+// are left out: they are what there can be thousands of.
+func filter(from io.Reader, to io.Writer, keeps bootstrap.Statistics) (left int, err error) {
 	kept := keptMetrics()
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, longestLine)
-	comment, left := "", cmp.Or(keeps.MaxSeries, mostSeries)
-	for series := 0; lines.Scan(); {
+	gathered, kind := gather(keeps), ""
+	for err == nil && lines.Scan() {
 		// Where Envoy broke off, the last line is a part of one.
 		if lines.Err() != nil {
 			break
 		}
-		name, isComment := strings.CutPrefix(lines.Text(), "# TYPE ")
+		line := lines.Text()
+		name, isComment := strings.CutPrefix(line, "# TYPE ")
 		if !slices.ContainsFunc(kept, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 			continue
 		}
 		if isComment {
-			comment = lines.Text() + "\n"
+			kind = line
 			continue
 		}
-		if !keepsSample(lines.Text(), keeps.Destinations) {
-			continue
+		if destination := destinationOf(line); keepsSample(line, destination, keeps.Destinations) {
+			err = gathered.add(sample{kind, line, destination})
 		}
-		if ofDestination(lines.Text()) {
-			if left--; left < 0 {
-				cut = true
-				continue
-			}
-		}
-		if series++; series > mostSeries {
-			return true, nil
-		}
-		if _, err := fmt.Fprintf(to, "%s%s\n", comment, lines.Text()); err != nil {
-			return false, err
-		}
-		comment = ""
 	}
-	return cut, lines.Err()
+	return len(gathered.left), errors.Join(err, lines.Err(), gathered.write(to))
 }
 
-func ofDestination(sample string) bool {
+// destinationOf is the destination that a sample is of, if it is of one. That of a
+// fallback belongs to the destination that is called first; names have no underscore.
+func destinationOf(sample string) string {
 	_, labels, _ := strings.Cut(sample, `envoy_cluster_name="`)
 	cluster, _, ok := strings.Cut(labels, `"`)
-	return ok && bootstrap.OfDestination(cluster)
+	if !ok || !bootstrap.OfDestination(cluster) {
+		return ""
+	}
+	name, _, _ := strings.Cut(cluster, "_")
+	return name
 }
 
 // keepsSample says whether a sample is passed on. What is no destination's always is.
-func keepsSample(sample, level string) bool {
-	if !ofDestination(sample) || level == bootstrap.StatisticsDetailed {
+func keepsSample(sample, destination, level string) bool {
+	if destination == "" || level == bootstrap.StatisticsDetailed {
 		return true
 	}
 	if level == bootstrap.StatisticsNone {
@@ -147,7 +143,7 @@ func Metrics() []Metric {
 		{"pillion_proxy_ready", "gauge", "", "Whether Envoy serves: live, with its configuration and both listeners."},
 		{"pillion_proxy_draining", "gauge", "", "Whether the pod drains."},
 		{"pillion_proxy_envoy_scrape_failed", "gauge", "", "Whether Envoy did not give its metrics."},
-		{"pillion_proxy_envoy_metrics_cut", "gauge", "", "Whether Envoy had more metrics than are passed on."},
+		{"pillion_proxy_envoy_metrics_cut", "gauge", "", "Destinations of which no metrics are passed on: with them there would be more series than statistics.maxSeries."},
 		{"pillion_proxy_generation_info", "gauge", "version", "Version of the MeshService's generation that is in force, or passthrough; always 1."},
 		{"pillion_proxy_generation_pending", "gauge", "", "Whether another generation is on the way to be in force."},
 		{"pillion_proxy_generation_wanted_rejected", "gauge", "", "Whether the generation that is wanted was rejected, so that an earlier one is in force."},
@@ -157,7 +153,7 @@ func Metrics() []Metric {
 	}
 }
 
-func (s *status) ownMetrics(out io.Writer, cut bool, failed error) {
+func (s *status) ownMetrics(out io.Writer, left int, failed error) {
 	is := s.mesh.state()
 	running := "passthrough"
 	if is.status.Running != nil {
@@ -168,7 +164,7 @@ func (s *status) ownMetrics(out io.Writer, cut bool, failed error) {
 		"pillion_proxy_ready":                      number(len(s.missing()) == 0),
 		"pillion_proxy_draining":                   number(s.draining()),
 		"pillion_proxy_envoy_scrape_failed":        number(failed != nil),
-		"pillion_proxy_envoy_metrics_cut":          number(cut),
+		"pillion_proxy_envoy_metrics_cut":          float64(left),
 		"pillion_proxy_generation_info":            1,
 		"pillion_proxy_generation_pending":         number(is.status.State == lifecycle.MeshApplying),
 		"pillion_proxy_generation_wanted_rejected": number(is.status.State == lifecycle.MeshRejected),

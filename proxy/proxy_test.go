@@ -103,12 +103,12 @@ func TestFilter(t *testing.T) {
 	)
 	for most, want := range map[int]struct {
 		text string
-		cut  bool
-	}{0: {requests + second + last, false}, 2: {requests + second + last, false}, 1: {requests + last, true}} {
+		left int
+	}{0: {requests + second + last, 0}, 2: {requests + second + last, 0}, 1: {requests + last, 1}} {
 		var out strings.Builder
-		cut, err := filter(strings.NewReader(envoys), &out, bootstrap.Statistics{MaxSeries: most})
-		if err != nil || cut != want.cut || out.String() != want.text {
-			t.Errorf("at most %d series: %t, %v\n%s", most, cut, err, out.String())
+		left, err := filter(strings.NewReader(envoys), &out, bootstrap.Statistics{MaxSeries: most})
+		if err != nil || left != want.left || out.String() != want.text {
+			t.Errorf("at most %d series: %d, %v\n%s", most, left, err, out.String())
 		}
 	}
 	var out strings.Builder

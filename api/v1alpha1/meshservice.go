@@ -213,8 +213,8 @@ const (
 type Statistics struct {
 	// Destinations is Standard (the default), Detailed or None.
 	Destinations StatisticsLevel `json:"destinations,omitempty"`
-	// MaxSeries of destinations that one pod passes on; what is above is cut and said in
-	// pillion_proxy_envoy_metrics_cut. Default: 2000.
+	// MaxSeries of destinations that one pod passes on. Destinations that do not fit, the last
+	// ones by name, are left out whole; pillion_proxy_envoy_metrics_cut is how many. Default: 2000.
 	//
 	// +kubebuilder:validation:Minimum=100
 	// +kubebuilder:validation:Maximum=100000

@@ -87,19 +87,39 @@ func TestStatistics(t *testing.T) {
 	if none := m.scrape(); none.with("", cart) != 0 || none.with("", `"inbound_8080"`) == 0 {
 		t.Errorf("%d series of a destination where none are wanted, %d of the port", none.with("", cart), none.with("", `"inbound_8080"`))
 	}
-	// Too many series of destinations are cut, and no other.
-	more := spec("destinations: Detailed, maxSeries: 100")
+	// Where destinations have too many series, some are there with all of theirs, and the
+	// others, as often as it says, with none; nothing else is left out.
+	several := "- {name: cart, host: cart.test, port: 80}\n"
 	for port := 81; port < 86; port++ {
-		more += fmt.Sprintf("- {name: cart%[1]d, host: cart.test, port: %[1]d}\n", port)
+		several += fmt.Sprintf("- {name: cart%[1]d, host: cart.test, port: %[1]d}\n", port)
 	}
-	m.change(more)
-	for port := 81; port < 86; port++ {
-		c.serve(server, traffic.Answer, fmt.Sprint(port))
-		ask(t.Context(), inside, http.MethodPost, fmt.Sprintf("http://cart.test:%d/", port)).wants(t, "another destination", http.StatusOK)
+	every := func(statistics string) scrape {
+		m.change(`inbound:
+			- {port: 8080, maxConcurrentRequests: 100, rateLimit: {requests: 1000}, adaptiveConcurrency: {}}
+			statistics: {destinations: Detailed` + statistics + `}
+			egress:
+			` + several)
+		for port := 80; port < 86; port++ {
+			ask(t.Context(), inside, http.MethodPost, fmt.Sprintf("http://cart.test:%d/", port)).wants(t, "another destination", http.StatusOK)
+		}
+		return m.scrape()
 	}
-	cut := m.scrape()
-	if got := cut.with("", `envoy_cluster_name="cart`); got != 100 || cut.with("pillion_proxy_envoy_metrics_cut 1", "") != 1 || standard.with("pillion_proxy_envoy_metrics_cut 0", "") != 1 {
-		t.Errorf("%d series of destinations, want 100 and to be told that there were more", got)
+	c.serve(server, traffic.Answer, "81", "82", "83", "84", "85")
+	whole, cut := every(""), every(", maxSeries: 150")
+	left, seen := 0, 0
+	for _, name := range []string{"cart", "cart81", "cart82", "cart83", "cart84", "cart85"} {
+		label := `envoy_cluster_name="` + name + `"`
+		switch got := cut.with("", label); got {
+		case 0:
+			left++
+		case whole.with("", label):
+			seen += got
+		default:
+			t.Errorf("%d series of %s, and without a limit there are %d", got, name, whole.with("", label))
+		}
+	}
+	if seen == 0 || seen > 150 || left == 0 || cut.with(fmt.Sprint("pillion_proxy_envoy_metrics_cut ", left), "") != 1 || whole.with("pillion_proxy_envoy_metrics_cut 0", "") != 1 {
+		t.Errorf("%d series of destinations, want 150 at most; %d destinations are left out, want some and to be told how many", seen, left)
 	}
 	const port = `"inbound_8080"`
 	if got := cut.with("", port); got < standard.with("", port) {
