@@ -60,7 +60,7 @@ func compare(subject string, from, to []setting, drained string) []Change {
 			continue
 		}
 		c := Change{Subject: subject, What: fmt.Sprintf("%s %s -> %s", to[n].name, from[n].value, to[n].value)}
-		if to[n].drains {
+		if from[n].drains || to[n].drains {
 			c.Drains = drained
 		}
 		changes = append(changes, c)
@@ -162,8 +162,9 @@ func called(d Destination) string { return fmt.Sprintf("%s:%d", d.Address, d.Por
 func destinationFields(d Destination) []setting {
 	bytes := !d.Protocol.IsHTTP()
 	return []setting{
-		// A server name and a port are what TLS and TCP are told by.
-		{"address", called(d), bytes},
+		// A port tells TLS and TCP from other connections, and a server name tells TLS.
+		{"address", d.Address, d.Protocol == TLS},
+		{"port", strconv.Itoa(int(d.Port)), bytes},
 		{"protocol", string(d.Protocol), bytes},
 		{"timeout", amount(d.Timeout, "none"), false},
 		{"retries", retriesText(d.Retries), false},

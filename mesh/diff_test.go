@@ -39,7 +39,20 @@ func TestDiff(t *testing.T) {
 		},
 		{
 			"another server name", `{egress: [{name: a, host: a.test, port: 443, protocol: TLS}]}`, `{egress: [{name: a, host: b.test, port: 443, protocol: TLS}]}`,
-			"a: address a.test:443 -> b.test:443 (open connections are drained once)\n",
+			"a: address a.test -> b.test (open connections are drained once)\n",
+		},
+		{
+			"another host for bytes", `{egress: [{name: a, host: a.test, port: 5432, protocol: TCP}]}`, `{egress: [{name: a, host: b.test, port: 5432, protocol: TCP}]}`,
+			"a: address a.test -> b.test\n",
+		},
+		{
+			"another port", `{egress: [{name: a, host: a.test, port: 5432, protocol: TCP}]}`, `{egress: [{name: a, host: a.test, port: 5433, protocol: TCP}]}`,
+			"a: port 5432 -> 5433 (open connections are drained once)\n",
+		},
+		{
+			"bytes that become HTTP", `{egress: [{name: a, host: a.test, port: 443, protocol: TLS}]}`, `{egress: [{name: a, host: a.test, port: 443}]}`,
+			"a: protocol TLS -> HTTP (open connections are drained once)\n" +
+				"a: max connection age any -> 4m\na: idle timeout none -> 4s\na: DNS refresh none -> 5s\n",
 		},
 		{
 			"refused", `{}`, `{undeclaredEgress: Refused}`,
