@@ -205,8 +205,9 @@ func (w *ways) expectAll(t *testing.T) {
 }
 
 // waitsForDNS applies a document with a destination for which DNS fails: what was in force
-// stays in force. Then DNS is mended, or the next document comes.
-func (s *shop) waitsForDNS(of *changes, saved *ways) {
+// stays in force. Then DNS is mended, and it is the one in force, or the next document
+// comes, and it is nil.
+func (s *shop) waitsForDNS(of *changes, saved *ways) *bootstrap.Generation {
 	s.t.Helper()
 	running := s.status().Running
 	// Another one each time: what is known by its name already is not lost by a DNS that fails.
@@ -224,7 +225,9 @@ func (s *shop) waitsForDNS(of *changes, saved *ways) {
 	saved.waited++
 	saved.mutex.Unlock()
 	if of.maybe() {
-		s.dns.FailFor(lost, false)
-		s.await(g.Version)
+		return nil
 	}
+	s.dns.FailFor(lost, false)
+	s.await(g.Version)
+	return g
 }

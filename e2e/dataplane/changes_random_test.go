@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -28,6 +29,19 @@ type changes struct {
 	number int64
 	// faults makes some requests take a way on which a fallback alone saves them: see faulty.
 	faults bool
+}
+
+var changesSeed = flag.Uint64("changes.seed", 0, "seed of the random MeshServices; 0 takes one from the clock")
+
+// newChanges are random ones with faults. Each stream of them is another.
+func newChanges(t *testing.T, stream uint64) *changes {
+	t.Helper()
+	seed := *changesSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("again with: -changes.seed=%d", seed)
+	return &changes{dice: rand.New(rand.NewPCG(seed, stream)), faults: true}
 }
 
 // next is the generation of the next one.
@@ -66,7 +80,7 @@ func (c *changes) some(from, to time.Duration) *metav1.Duration {
 	if c.maybe() {
 		return nil
 	}
-	return &metav1.Duration{Duration: (from + rand.N(to-from)).Round(100 * time.Millisecond)}
+	return &metav1.Duration{Duration: (from + time.Duration(c.dice.Int64N(int64(to-from)))).Round(100 * time.Millisecond)}
 }
 
 func (c *changes) most(from int32) *int32 {
@@ -88,19 +102,25 @@ func (c *changes) spec(more ...v1alpha1.Destination) (spec v1alpha1.MeshServiceS
 	spec.Inbound = append(spec.Inbound, v1alpha1.InboundPort{Port: number(echoPort), Protocol: v1alpha1.InboundTCP, MaxConnections: c.most(10_000)})
 	all := c.dice.IntN(3) == 0
 	for _, backend := range backends() {
-		for port, protocols := range map[string][]v1alpha1.Protocol{
-			httpPort: {v1alpha1.ProtocolHTTP, v1alpha1.ProtocolHTTP1, v1alpha1.ProtocolHTTP2},
-			grpcPort: {v1alpha1.ProtocolHTTP, v1alpha1.ProtocolHTTP2, v1alpha1.ProtocolGRPC},
-			tlsPort:  {v1alpha1.ProtocolTLS},
+		for _, on := range []struct {
+			port      string
+			protocols []v1alpha1.Protocol
+		}{
+			{httpPort, []v1alpha1.Protocol{v1alpha1.ProtocolHTTP, v1alpha1.ProtocolHTTP1, v1alpha1.ProtocolHTTP2}},
+			{grpcPort, []v1alpha1.Protocol{v1alpha1.ProtocolHTTP, v1alpha1.ProtocolHTTP2, v1alpha1.ProtocolGRPC}},
+			{tlsPort, []v1alpha1.Protocol{v1alpha1.ProtocolTLS}},
 		} {
-			if all || c.maybe() || backend == keeps && port == tlsPort {
-				spec.Egress = append(spec.Egress, c.destination(backend, number(port), protocols[c.dice.IntN(len(protocols))]))
+			if all || c.maybe() || backend == keeps && on.port == tlsPort {
+				spec.Egress = append(spec.Egress, c.destination(backend, number(on.port), on.protocols[c.dice.IntN(len(on.protocols))]))
 			}
 		}
 	}
 	spec.Egress = append(spec.Egress, c.destination("payments", number(echoPort), v1alpha1.ProtocolTCP))
 	if all {
 		spec.UndeclaredEgress = v1alpha1.UndeclaredRefused
+	}
+	if c.maybe() {
+		spec.Statistics = &v1alpha1.Statistics{Destinations: v1alpha1.StatisticsDetailed, MaxSeries: c.most(100)}
 	}
 	c.dice.Shuffle(len(spec.Egress), func(a, b int) { spec.Egress[a], spec.Egress[b] = spec.Egress[b], spec.Egress[a] })
 	c.lead(spec.Egress)
@@ -126,6 +146,10 @@ func (c *changes) inbound(port int32) v1alpha1.InboundPort {
 	if c.maybe() {
 		p.RateLimit = &v1alpha1.RateLimit{Requests: 100_000}
 	}
+	if c.maybe() {
+		// More than the load has under way, at its lowest.
+		p.AdaptiveConcurrency = &v1alpha1.AdaptiveConcurrency{MinConcurrency: new(int32(500)), MeasureEvery: c.some(10*time.Second, time.Minute)}
+	}
 	return p
 }
 
@@ -136,6 +160,7 @@ func (c *changes) destination(backend string, port int32, protocol v1alpha1.Prot
 		return d
 	}
 	d.Timeout, d.MaxConnectionAge = c.some(10*time.Second, time.Minute), c.some(time.Second, time.Minute)
+	d.IdleTimeout, d.DNSRefresh = c.some(time.Second, 10*time.Second), c.some(time.Second, 10*time.Second)
 	if c.maybe() {
 		d.Breakers = &v1alpha1.Breakers{MaxConnections: c.most(10_000), MaxPendingRequests: c.most(10_000), MaxRequests: c.most(10_000)}
 	}

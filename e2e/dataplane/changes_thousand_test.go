@@ -2,17 +2,16 @@ package dataplane
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"testing"
 	"time"
 
-	"github.com/pillion-mesh/pillion/e2e/sandbox"
+	"github.com/pillion-mesh/pillion/bootstrap"
 	"github.com/pillion-mesh/pillion/lifecycle"
 )
 
-// pace is how many pods change at the same time, and how often each: a thousand changes
-// in `make soak`.
+// pace is how many pods change at the same time, and how many documents come into force
+// in each: a thousand in `make soak`.
 func pace() (pods, changes int) {
 	if os.Getenv("PILLION_SOAK") != "" {
 		return 4, 250
@@ -23,15 +22,15 @@ func pace() (pods, changes int) {
 // TestThousandChanges: whatever a MeshService is changed to, no request fails, with a
 // DNS that takes up to a second for each answer, and Envoy takes every step. Some
 // changes come one on the heels of another, some lead requests to where only a fallback
-// saves them, and some wait for a DNS that fails.
+// saves them, some wait for a DNS that fails, and some are broken and refused.
 func TestThousandChanges(t *testing.T) {
-	pods, changes := pace()
+	pods, often := pace()
 	saved := &ways{taken: map[string]uint64{}}
 	t.Run("pods", func(t *testing.T) {
 		for n := range pods {
 			t.Run(fmt.Sprint(n+1), func(t *testing.T) {
 				t.Parallel()
-				changeOften(t, changes, saved)
+				changeOften(t, newChanges(t, uint64(n)), often, saved)
 			})
 		}
 	})
@@ -40,35 +39,50 @@ func TestThousandChanges(t *testing.T) {
 	}
 }
 
-func changeOften(t *testing.T, often int, saved *ways) {
+func changeOften(t *testing.T, of *changes, often int, saved *ways) {
 	t.Helper()
 	s := newShop(t, want{})
 	s.dns.Slow(time.Second)
-	of := &changes{dice: rand.New(rand.NewPCG(rand.Uint64(), 1)), faults: true}
+	var overtaken, waited, refused int
 	s.applyFirst(of)
 	s.expectNone(s.underCalls(func() {
-		for n := range often {
-			switch {
-			case n%12 == 7:
-				s.waitsForDNS(of, saved)
-			case n%4 == 0:
-				s.apply(of.next(t))
+		running := s.changeTo(of, saved)
+		for n, inForce := 0, 1; inForce < often; n++ {
+			switch n % 12 {
+			case 3:
+				s.apply(of.next(t)) // the next one is on its heels
+				overtaken++
+			case 7:
+				if g := s.waitsForDNS(of, saved); g != nil {
+					running = g
+					inForce++
+				}
+				waited++
+			case 2, 10:
+				s.isRefused(of, broken()[of.dice.IntN(len(broken()))], running)
+				refused++
 			default:
-				g := of.next(t)
-				s.apply(g)
-				s.await(g.Version)
-				s.countSaved(g, saved)
+				running = s.changeTo(of, saved)
+				inForce++
 			}
 		}
-		g := of.next(t)
-		s.apply(g)
-		s.await(g.Version)
 		s.config.Write(t, nil)
-		sandbox.Eventually(t, "it is gone", time.Minute, func() bool { return s.status().State == lifecycle.MeshPassthrough })
+		s.awaitState(lifecycle.MeshPassthrough)
 	}))
+	t.Logf("%d documents in force, %d overtaken by the next one, %d that waited for DNS, %d refused", often, overtaken, waited, refused)
 	if n := s.rejected(); n > 0 {
 		t.Errorf("Envoy did not take %d updates\n%s", n, s.pod.Envoy.Logs())
 	}
+}
+
+// changeTo has the next document come into force, and requests take its ways.
+func (s *shop) changeTo(of *changes, saved *ways) *bootstrap.Generation {
+	s.t.Helper()
+	g := of.next(s.t)
+	s.apply(g)
+	s.await(g.Version)
+	s.countSaved(g, saved)
+	return g
 }
 
 // TestComesAndGoes: a pod that serves without a document gets one and loses it, again and
@@ -78,7 +92,7 @@ func TestComesAndGoes(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, want{})
 	s.dns.Slow(200 * time.Millisecond)
-	of := &changes{dice: rand.New(rand.NewPCG(rand.Uint64(), 5)), faults: true}
+	of := newChanges(t, 0)
 	s.expectNone(s.underCalls(func() {
 		for range 5 {
 			spec := of.spec()

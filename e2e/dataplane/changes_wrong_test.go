@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"encoding/json"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -63,39 +64,56 @@ func mistakes() map[string]mistake {
 	}
 }
 
+// damages are what may have become of a file with a generation.
+func damages() map[string]func(file string) string {
+	return map[string]func(string) string{
+		"a cut file":      func(file string) string { return file[:len(file)-100] },
+		"a changed file":  func(file string) string { return strings.Replace(file, `"service":"shop"`, `"service":"shpo"`, 1) },
+		"another version": func(file string) string { return strings.Replace(file, `"version":"`, `"version":"0`, 1) },
+		"an empty file":   func(string) string { return "" },
+	}
+}
+
+// broken are the names of all mistakes and damages.
+func broken() []string {
+	return slices.Concat(slices.Sorted(maps.Keys(mistakes())), slices.Sorted(maps.Keys(damages())))
+}
+
 // TestBrokenChanges: what is wrong is refused with its reason between changes that are
 // right, and no request notices either.
 func TestBrokenChanges(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, want{})
 	s.dns.Slow(200 * time.Millisecond)
-	of := &changes{dice: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 2)), faults: true}
+	of := newChanges(t, 0)
 	s.applyFirst(of)
 	s.expectNone(s.underCalls(func() {
-		for name, mistake := range mistakes() {
+		for _, name := range broken() {
 			running := of.next(t)
 			s.apply(running)
 			s.await(running.Version)
-			wrong := *of.next(t)
-			says := mistake(running, &wrong)
-			s.apply(&wrong)
-			s.awaitRejected(name, says, running)
-		}
-		running := of.next(t)
-		s.apply(running)
-		s.await(running.Version)
-		data, err := of.next(t).Seal()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name, content := range map[string]string{
-			"a cut file": string(data[:len(data)-100]), "a changed file": strings.Replace(string(data), `"service":"shop"`, `"service":"shpo"`, 1),
-			"another version": strings.Replace(string(data), `"version":"`, `"version":"0`, 1), "an empty file": "",
-		} {
-			s.put([]byte(content))
-			s.awaitRejected(name, "reading a generation", running)
+			s.isRefused(of, name, running)
 		}
 	}))
+}
+
+// isRefused changes the document to a broken one, which does not come into force.
+func (s *shop) isRefused(of *changes, name string, running *bootstrap.Generation) {
+	s.t.Helper()
+	g := of.next(s.t)
+	says := "reading a generation"
+	if mistake, ok := mistakes()[name]; ok {
+		says = mistake(running, g)
+	}
+	file, err := g.Seal()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if damage, ok := damages()[name]; ok {
+		file = []byte(damage(string(file)))
+	}
+	s.put(file)
+	s.awaitRejected(name, says, running)
 }
 
 func (s *shop) awaitRejected(name, says string, running *bootstrap.Generation) {
@@ -145,7 +163,7 @@ func TestChangesInTheWrongOrder(t *testing.T) {
 			})
 			rejected := s.rejected()
 			t.Logf("%d of %d requests failed, Envoy did not take %d updates", len(failures), made, rejected)
-			if len(failures) == 0 && rejected == 0 {
+			if len(failures) == 0 {
 				t.Error("the load notices nothing")
 			}
 		})
