@@ -72,6 +72,8 @@ type Destinations struct {
 	// VirtualHosts are envoy.config.route.v3.VirtualHost, before the one for everything
 	// else. Each does to headers what bootstrap's own do, see routes.
 	VirtualHosts []json.RawMessage `json:"virtualHosts,omitempty"`
+	// HTTPPorts are those on which they match some request.
+	HTTPPorts []uint16 `json:"httpPorts,omitempty"`
 	// Connections are filter chains for what is no HTTP in the clear.
 	Connections []Connection `json:"connections,omitempty"`
 	// RefuseUndeclared answers HTTP to other destinations with 403 and this sentence, and

@@ -230,7 +230,7 @@ func (c Config) httpConnectionManager(direction string, of httpOptions) extensio
 		Type:       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
 		StatPrefix: direction + "_http", CodecType: "AUTO",
 		RDS:            &rds{of.routes, c.watch(routesFile(of.routes))},
-		EarlyMutations: []extension{earlyMutations()},
+		EarlyMutations: []extension{earlyMutations(direction)},
 		HTTP1:          http1(), HTTP2: http2Options{MaxConcurrentStreams: of.streams},
 		Common:       commonOptions{IdleTimeout: seconds(clientIdle), MaxHeadersCount: maxHeaders},
 		DrainTimeout: seconds(drainSequence), StreamIdleTimeout: seconds(0), MaxRequestHeadersKB: maxHeadersKB,

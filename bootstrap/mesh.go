@@ -1,11 +1,9 @@
 package bootstrap
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -130,20 +128,8 @@ func (c Config) outboundChains() []filterChain {
 func (d Destinations) bytePorts() map[uint16]bool {
 	ports := map[uint16]bool{}
 	for _, of := range d.Connections {
-		if len(of.ServerNames) == 0 {
+		if len(of.ServerNames) == 0 && !slices.Contains(d.HTTPPorts, of.Port) {
 			ports[of.Port] = true
-		}
-	}
-	for _, raw := range d.VirtualHosts {
-		var host struct {
-			Domains []string `json:"domains"`
-		}
-		_ = json.Unmarshal(raw, &host) // Envoy will say so
-		for _, domain := range host.Domains {
-			at := strings.LastIndexByte(domain, ':')
-			if port, err := strconv.ParseUint(domain[at+1:], 10, 16); at >= 0 && err == nil {
-				delete(ports, uint16(port))
-			}
 		}
 	}
 	return ports
@@ -156,17 +142,26 @@ func (d Destinations) virtualHosts(others any) []any {
 		hosts = append(hosts, host)
 	}
 	if d.RefuseUndeclared != "" {
-		others = refused(d.RefuseUndeclared)
+		others = d.refused()
 	}
 	return append(hosts, others)
 }
 
-// refused answers every request, also those of gRPC clients in their way.
-func refused(sentence string) virtualHost {
-	host := virtualHostFor(route{Name: "refused", Match: routeMatch{Prefix: new(string)}}, route{Name: "refused", Match: routeMatch{Connect: &struct{}{}}})
-	host.Name = "refused"
-	for n := range host.Routes {
-		host.Routes[n].DirectResponse = &directResponse{403, bodyFormat{dataSource{sentence}}}
+// refused answers every request, also those of gRPC clients in their way. A port of which
+// all bytes are let through is let through on a connection too that was open before that.
+func (d Destinations) refused() virtualHost {
+	passed := toward(OutboundPassthrough)
+	var routes []route
+	for _, port := range slices.Sorted(maps.Keys(d.bytePorts())) {
+		for _, r := range []route{everyPath(passed), connect(passed)} {
+			r.Match.Headers = []headerMatch{{PortAside, stringMatch{strconv.Itoa(int(port))}}}
+			routes = append(routes, r)
+		}
 	}
+	answer := &directResponse{403, bodyFormat{dataSource{d.RefuseUndeclared}}}
+	host := virtualHostFor(append(routes,
+		route{Name: "refused", Match: routeMatch{Prefix: new(string)}, DirectResponse: answer},
+		route{Name: "refused", Match: routeMatch{Connect: &struct{}{}}, DirectResponse: answer})...)
+	host.Name = "refused"
 	return host
 }

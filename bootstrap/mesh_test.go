@@ -44,8 +44,9 @@ func declared() *Generation {
 			{Port: 9777, TCP: true},
 		},
 		Outbound: Destinations{
-			VirtualHosts: []json.RawMessage{json.RawMessage(`{"name": "payments", "domains": ["payments.test", "payments.test:80"],
+			VirtualHosts: []json.RawMessage{json.RawMessage(`{"name": "payments", "domains": ["payments.test"],
 				"routes": [{"match": {"prefix": ""}, "route": {"cluster": "payments@1", "timeout": "2s"}}]}`)},
+			HTTPPorts: []uint16{80},
 			Connections: []Connection{
 				{Name: "db", Port: 5432, Cluster: "db@1"},
 				{Name: "api", Port: 443, ServerNames: []string{"api.test"}, Cluster: "payments@1"},

@@ -7,6 +7,7 @@ type routeConfiguration struct {
 	// ValidateClusters refuses routes to clusters that are not there, which Envoy would
 	// otherwise take and answer 503.
 	ValidateClusters bool `json:"validate_clusters,omitempty"`
+	IgnorePort       bool `json:"ignore_port_in_host_matching,omitempty"`
 }
 
 type virtualHost struct {
@@ -30,7 +31,17 @@ type route struct {
 type routeMatch struct {
 	Prefix   *string          `json:"prefix,omitempty"`
 	Connect  *struct{}        `json:"connect_matcher,omitempty"`
+	Headers  []headerMatch    `json:"headers,omitempty"`
 	Fraction *runtimeFraction `json:"runtime_fraction,omitempty"`
+}
+
+type headerMatch struct {
+	Name  string      `json:"name"`
+	Match stringMatch `json:"string_match"`
+}
+
+type stringMatch struct {
+	Exact string `json:"exact"`
 }
 
 type runtimeFraction struct {
@@ -86,7 +97,10 @@ func (c Config) outboundRoutes() typed[routeConfiguration] {
 	if c.Generation != nil {
 		hosts = c.Generation.Outbound.virtualHosts(hosts[0])
 	}
-	return c.routes(Outbound, hosts...)
+	of := c.routes(Outbound, hosts...)
+	of.Value.IgnorePort = c.Generation != nil
+	of.Value.RequestHeadersRemove = append(of.Value.RequestHeadersRemove, PortAside)
+	return of
 }
 
 func (c Config) routes(name string, hosts ...any) typed[routeConfiguration] {
@@ -116,6 +130,10 @@ const (
 	protoAside = "x-pillion-forwarded-proto"
 )
 
+// PortAside is the header that tells routes which port a connection goes to: a route can
+// go by headers, and by no address.
+const PortAside = "x-pillion-port"
+
 type headerMutations struct {
 	Type      string           `json:"@type"`
 	Mutations []headerMutation `json:"mutations"`
@@ -126,9 +144,12 @@ type headerMutation struct {
 	Remove string       `json:"remove,omitempty"`
 }
 
-func earlyMutations() extension {
+func earlyMutations(direction string) extension {
 	aside := copied(proto, protoAside)
 	mutations := []headerMutation{{Remove: protoAside}, {Append: &aside}, {Remove: proto}}
+	if direction == Outbound {
+		mutations = append(mutations, headerMutation{Append: &headerToAdd{header{PortAside, "%DOWNSTREAM_LOCAL_PORT%"}, "OVERWRITE_IF_EXISTS_OR_ADD"}})
+	}
 	for _, name := range ordersByHeader() {
 		mutations = append(mutations, headerMutation{Remove: name})
 	}

@@ -39,10 +39,15 @@ func Render(s *mesh.Service) (*bootstrap.Generation, error) {
 	}
 	for _, d := range s.Egress {
 		if d.Protocol.IsHTTP() {
-			g.Outbound.VirtualHosts = append(g.Outbound.VirtualHosts, r.raw(d.Name, r.virtualHost(d)))
+			g.Outbound.HTTPPorts = append(g.Outbound.HTTPPorts, d.Port)
 		} else {
 			g.Outbound.Connections = append(g.Outbound.Connections, r.connection(d))
 		}
+	}
+	slices.Sort(g.Outbound.HTTPPorts)
+	g.Outbound.HTTPPorts = slices.Compact(g.Outbound.HTTPPorts)
+	for _, host := range r.virtualHosts() {
+		g.Outbound.VirtualHosts = append(g.Outbound.VirtualHosts, r.raw(host.GetName(), host))
 	}
 	if s.RefuseUndeclared {
 		g.Outbound.RefuseUndeclared = refusal(s)
@@ -65,7 +70,7 @@ func refusal(s *mesh.Service) string {
 	return fmt.Sprintf("%%REQ(:AUTHORITY)%% is not among the destinations of %s: undeclaredEgress of MeshService %s/%s is Refused, and no entry of its egress has this host and port\n", s.Name, s.Namespace, s.Name)
 }
 
-// connectRefusal is no format.
+// connectRefusal is one, too.
 func connectRefusal(s *mesh.Service) string {
 	return fmt.Sprintf("undeclaredEgress of MeshService %s/%s is Refused: CONNECT would get around it\n", s.Namespace, s.Name)
 }

@@ -3,6 +3,9 @@ package envoy
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,12 +22,48 @@ import (
 // compare is the order of names.
 func compare(a, b string) int { return cmp.Compare(a, b) }
 
-// virtualHost takes the requests to a destination, by the host and port that the client
-// says it calls. Its routes come in this order: to elsewhere, requests that may be
-// carried out twice, all others.
-func (r *renderer) virtualHost(d mesh.Destination) *routev3.VirtualHost {
+// virtualHosts take requests by the name that the client says it calls and the port that
+// it connects to. What a client says of the port does not count: many leave it out, or
+// pass a Host on that others said. There is one for each set of destinations that have
+// names in common; what goes to another port of these names is undeclared.
+func (r *renderer) virtualHosts() []*routev3.VirtualHost {
+	called := map[string][]mesh.Destination{}
+	for _, d := range r.service.Egress {
+		if d.Protocol.IsHTTP() {
+			for _, name := range names(d) {
+				called[name] = append(called[name], d)
+			}
+		}
+	}
+	hosts := map[string]*routev3.VirtualHost{}
+	for _, name := range slices.Sorted(maps.Keys(called)) {
+		key := joined(called[name])
+		if hosts[key] == nil {
+			hosts[key] = r.virtualHost(key, called[name])
+		}
+		hosts[key].Domains = append(hosts[key].Domains, name)
+	}
+	var all []*routev3.VirtualHost
+	for _, key := range slices.Sorted(maps.Keys(hosts)) {
+		all = append(all, hosts[key])
+	}
+	return all
+}
+
+// joined are the names of destinations in one.
+func joined(of []mesh.Destination) string {
+	var names []string
+	for _, d := range of {
+		names = append(names, d.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+// virtualHost has the routes of some destinations. Those of each come in this order: to
+// elsewhere, requests that may be carried out twice, all others.
+func (r *renderer) virtualHost(name string, of []mesh.Destination) *routev3.VirtualHost {
 	host := &routev3.VirtualHost{
-		Name: d.Name, Domains: domains(d),
+		Name: name,
 		// As bootstrap's own virtual hosts do.
 		RequestHeadersToRemove: []string{bootstrap.ForwardedProto, expectedTimeout},
 		RequestHeadersToAdd: []*corev3.HeaderValueOption{{
@@ -32,40 +71,36 @@ func (r *renderer) virtualHost(d mesh.Destination) *routev3.VirtualHost {
 			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 		}},
 	}
-	for n, elsewhere := range d.Routes {
-		name := fmt.Sprintf("%s/%d", d.Name, n)
-		for _, m := range methods(elsewhere) {
-			host.Routes = append(host.Routes, r.elsewhere(d, elsewhere, name, m)...)
+	for _, d := range of {
+		to := toPort(d.Port)
+		for n, elsewhere := range d.Routes {
+			name := fmt.Sprintf("%s/%d", d.Name, n)
+			for _, m := range methods(to, elsewhere) {
+				host.Routes = append(host.Routes, r.elsewhere(d, elsewhere, name, m)...)
+			}
+		}
+		host.Routes = append(host.Routes, retried(d.Name, to, r.names[d.Name], d)...)
+		host.Routes = append(host.Routes, r.connect(d.Name+" connect", to))
+	}
+	host.Routes = append(host.Routes, r.undeclared()...)
+	return host
+}
+
+// names are what clients call a destination by. One that is complete may be said with
+// the dot that says so.
+func names(d mesh.Destination) []string {
+	all := slices.Clone(d.Hosts)
+	for _, host := range d.Hosts {
+		if strings.Contains(host, ".") && (len(d.Hosts) == 1 || strings.HasSuffix(host, "."+mesh.ClusterDomain)) {
+			all = append(all, host+".")
 		}
 	}
-	host.Routes = append(host.Routes, retried(d.Name, match{}, r.names[d.Name], d)...)
-	host.Routes = append(host.Routes, r.connect())
-	return host
+	return all
 }
 
 // expectedTimeout is a header by which Envoy would tell the server about the timeout. It
 // is said with a retry all the same: that is made of what was sent first.
 const expectedTimeout = "x-envoy-expected-rq-timeout-ms"
-
-// domains are what clients say that they call: host and port, and the host alone where
-// the port is the one that HTTP clients leave out. A name that is complete may be
-// said with the dot that says so.
-func domains(d mesh.Destination) []string {
-	var all []string
-	for _, host := range d.Hosts {
-		said := []string{host}
-		if strings.Contains(host, ".") && (len(d.Hosts) == 1 || strings.HasSuffix(host, "."+mesh.ClusterDomain)) {
-			said = append(said, host+".")
-		}
-		for _, name := range said {
-			all = append(all, fmt.Sprintf("%s:%d", name, d.Port))
-			if d.Port == 80 {
-				all = append(all, name)
-			}
-		}
-	}
-	return all
-}
 
 // elsewhere leads what matches to another destination. Timeout and retries are those of
 // the destination that the app called: it is this one that the app has expectations of.
@@ -195,24 +230,47 @@ func toward(cluster string, timeout time.Duration) *routev3.RouteAction {
 // connect is for a forward proxy, which is where the connection was going: the host that
 // the client names is the one that the proxy is to connect to. Where what is not
 // declared is refused, so is this, since the proxy would get around it.
-func (r *renderer) connect() *routev3.Route {
-	route := &routev3.Route{
-		Name:  "connect",
-		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_ConnectMatcher_{ConnectMatcher: &routev3.RouteMatch_ConnectMatcher{}}},
+func (r *renderer) connect(name string, m match) *routev3.Route {
+	m.connect = true
+	if r.service.RefuseUndeclared {
+		return m.refused(name, connectRefusal(r.service))
 	}
-	if !r.service.RefuseUndeclared {
-		route.Action = &routev3.Route_Route{Route: toward(bootstrap.OutboundPassthrough, 0)}
-		return route
+	return m.to(name, toward(bootstrap.OutboundPassthrough, 0))
+}
+
+// undeclared is what bootstrap's own virtual host does, for the names that are declared
+// and the ports that are not. Ports of TCP are for any host: a connection that was open
+// before they were declared is still one for HTTP.
+func (r *renderer) undeclared() []*routev3.Route {
+	anything := []match{{}, {connect: true}}
+	var routes []*routev3.Route
+	if r.service.RefuseUndeclared {
+		for _, d := range r.service.Egress {
+			if d.Protocol != mesh.TCP || slices.ContainsFunc(r.service.Egress, func(other mesh.Destination) bool { return other.Port == d.Port && other.Protocol.IsHTTP() }) {
+				continue
+			}
+			for _, m := range anything {
+				m.port = toPort(d.Port).port
+				routes = append(routes, m.to(d.Name, toward(bootstrap.OutboundPassthrough, 0)))
+			}
+		}
 	}
-	route.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
-		Status: 403,
-		Body:   &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: connectRefusal(r.service)}},
-	}}
-	return route
+	for _, m := range anything {
+		if r.service.RefuseUndeclared {
+			routes = append(routes, m.refused("undeclared", refusal(r.service)))
+			continue
+		}
+		routes = append(routes, m.to("undeclared", toward(bootstrap.OutboundPassthrough, 0)))
+	}
+	return routes
 }
 
 // match is what a request has to have; all of it.
 type match struct {
+	// port that the connection goes to; empty for any.
+	port string
+	// connect requests only.
+	connect bool
 	headers []mesh.Header
 	// grpc requests only, with this path, or any that begins with prefix.
 	grpc         bool
@@ -221,9 +279,11 @@ type match struct {
 	repeatable bool
 }
 
+func toPort(port uint16) match { return match{port: strconv.Itoa(int(port))} }
+
 // methods are the matches of a route: one for each gRPC method that it names.
-func methods(to mesh.Route) []match {
-	m := match{headers: to.Headers}
+func methods(m match, to mesh.Route) []match {
+	m.headers = to.Headers
 	if to.Service == "" {
 		return []match{m}
 	}
@@ -274,23 +334,49 @@ func (m match) only(method string) (match, bool) {
 }
 
 func (m match) to(name string, action *routev3.RouteAction) *routev3.Route {
-	// The empty prefix matches every path, "*" too, which is no path.
-	rm := &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: m.prefix}}
-	if m.path != "" {
+	return &routev3.Route{Name: name, Match: m.message(), Action: &routev3.Route_Route{Route: action}}
+}
+
+// refused answers with a sentence, a format of Envoy's.
+func (m match) refused(name, sentence string) *routev3.Route {
+	return &routev3.Route{Name: name, Match: m.message(), Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
+		Status: 403,
+		BodyFormat: &corev3.SubstitutionFormatString{Format: &corev3.SubstitutionFormatString_TextFormatSource{
+			TextFormatSource: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: sentence}},
+		}},
+	}}}
+}
+
+func (m match) message() *routev3.RouteMatch {
+	rm := &routev3.RouteMatch{}
+	switch {
+	case m.connect:
+		rm.PathSpecifier = &routev3.RouteMatch_ConnectMatcher_{ConnectMatcher: &routev3.RouteMatch_ConnectMatcher{}}
+	case m.path != "":
 		rm.PathSpecifier = &routev3.RouteMatch_Path{Path: m.path}
+	default:
+		// The empty prefix matches every path, "*" too, which is no path.
+		rm.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: m.prefix}
 	}
 	if m.grpc {
 		rm.Grpc = &routev3.RouteMatch_GrpcRouteMatchOptions{}
 	}
+	if m.port != "" {
+		rm.Headers = append(rm.Headers, header(bootstrap.PortAside, exactly(m.port)))
+	}
 	for _, h := range m.headers {
-		rm.Headers = append(rm.Headers, header(h.Name, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: h.Value}}))
+		rm.Headers = append(rm.Headers, header(h.Name, exactly(h.Value)))
 	}
 	if m.repeatable {
 		rm.Headers = append(rm.Headers, header(":method", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
 			SafeRegex: &matcherv3.RegexMatcher{Regex: "GET|HEAD|OPTIONS|PUT|DELETE"},
 		}}))
 	}
-	return &routev3.Route{Name: name, Match: rm, Action: &routev3.Route_Route{Route: action}}
+	return rm
+}
+
+func exactly(value string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}}
 }
 
 func header(name string, value *matcherv3.StringMatcher) *routev3.HeaderMatcher {

@@ -50,7 +50,7 @@ func start(t *testing.T, g *bootstrap.Generation) proxied {
 	manager := map[string]any{
 		"@type":       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
 		"stat_prefix": "test", "codec_type": "AUTO", "stream_idle_timeout": "0s",
-		"route_config": map[string]any{"name": "test", "virtual_hosts": g.Outbound.VirtualHosts},
+		"route_config": map[string]any{"name": "test", "virtual_hosts": g.Outbound.VirtualHosts, "ignore_port_in_host_matching": true},
 		"http_filters": []any{map[string]any{"name": "envoy.filters.http.router", "typed_config": map[string]any{"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}},
 	}
 	config, err := json.Marshal(map[string]any{
@@ -174,6 +174,10 @@ func (p proxied) call(t *testing.T, method, host, path string, header http.Heade
 	request.Host = host
 	for name, values := range header {
 		request.Header[name] = values
+	}
+	// In a pod its Envoy knows which port a connection goes to.
+	if _, port, err := net.SplitHostPort(host); err == nil {
+		request.Header.Set(bootstrap.PortAside, port)
 	}
 	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
 	if err != nil {
