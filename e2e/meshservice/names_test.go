@@ -1,6 +1,8 @@
 package meshservice
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"testing"
 
@@ -45,5 +47,48 @@ func TestAddressesThatMoveAreFollowed(t *testing.T) {
 	}
 	if got := where("seldom"); got != "before" {
 		t.Errorf("without looking again requests come to %s: this test cannot fail", got)
+	}
+}
+
+// TestDestinationsByNameAndPort: a request belongs to a destination by the name that its
+// client says and the port that it connects to, whatever it says of the port. Requests to
+// other ports of that name go where they were going, or are refused as undeclared ones.
+func TestDestinationsByNameAndPort(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	declared, called := c.pod("declared", "cart.test"), c.pod("called")
+	for _, port := range []string{"80", "8080"} {
+		c.serve(declared, says("declared "+port), port)
+	}
+	for _, port := range []string{"80", "8080", "8081"} {
+		c.serve(called, says("called "+port), port)
+	}
+	const egress = `egress:
+		- {name: cart, host: cart.test, port: 8080}
+		- {name: cart-web, host: cart.test, port: 80}
+	`
+	passing := c.meshed("shop", egress, sandbox.App{})
+	refusing := c.meshed("shop", egress+"undeclaredEgress: Refused\n", sandbox.App{})
+	for _, test := range []struct{ port, host, passed, refused string }{
+		{"8080", "cart.test:8080", "declared 8080", "declared 8080"},
+		{"8080", "cart.test", "declared 8080", "declared 8080"},
+		{"8080", "cart.test:9999", "declared 8080", "declared 8080"},
+		{"80", "cart.test", "declared 80", "declared 80"},
+		{"80", "cart.test.:80", "declared 80", "declared 80"},
+		{"8081", "cart.test:8080", "called 8081", ""},
+		{"8081", "cart.test", "called 8081", ""},
+		{"8080", "other.test:8080", "called 8080", ""},
+	} {
+		for pod, want := range map[*meshed]string{passing: test.passed, refusing: test.refused} {
+			by := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return pod.DialToSpeak(ctx, network, net.JoinHostPort(called.IPv4.String(), test.port))
+			}}
+			a := ask(t.Context(), by, http.MethodPost, "http://"+test.host+"/")
+			if want == "" {
+				a.wants(t, "refused: "+test.host+" on port "+test.port, http.StatusForbidden)
+			} else if a.body != want {
+				t.Errorf("%s on port %s: %s, want %q", test.host, test.port, a, want)
+			}
+		}
 	}
 }

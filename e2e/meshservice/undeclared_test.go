@@ -150,3 +150,35 @@ func TestUndeclaredServerThatSpeaksFirst(t *testing.T) {
 		}
 	}
 }
+
+// TestBytesOfAnOpenConnection: HTTP on a port that becomes one of TCP is let through on
+// connections too that were open before, by whatever name.
+func TestBytesOfAnOpenConnection(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	server := c.pod("server", "ledger.test", "other.test")
+	c.serve(server, traffic.Answer, "7400", "7401")
+	m := c.meshed("shop", "undeclaredEgress: Passthrough\n", sandbox.App{})
+	by := c.client(m.Pod)
+	connections := dialled(by)
+	post := func(at string) answer { return ask(t.Context(), by, http.MethodPost, "http://"+at+"/") }
+	each := func(when string, codes map[string]int) {
+		for at, code := range codes {
+			post(at).wants(t, when+", "+at, code)
+		}
+	}
+	each("before", map[string]int{"ledger.test:7400": 200, "other.test:7400": 200, "ledger.test:7401": 200})
+	m.change(`egress:
+		- {name: ledger, host: ledger.test, port: 7400, protocol: TCP}
+		- {name: ledger-web, host: ledger.test, port: 7402}
+	undeclaredEgress: Refused
+	`)
+	codes := map[string]int{"ledger.test:7400": 200, "other.test:7400": 200, "ledger.test:7401": 403}
+	each("on the connections from before", codes)
+	if n := connections.Load(); n != 3 {
+		t.Errorf("there were %d connections: this test cannot fail", n)
+	}
+	by.CloseIdleConnections()
+	delete(codes, "ledger.test:7401")
+	each("on new connections", codes)
+}
