@@ -102,8 +102,8 @@ func TestNames(t *testing.T) {
 		slices.Sort(different)
 		return different
 	}
-	if got := changed("payments", func(p *v1alpha1.Destination) { p.ConnectTimeout.Duration *= 2 }); !slices.Equal(got, []string{"cache_else_payments", "payments", "sandbox_else_payments"}) {
-		t.Errorf("another connectTimeout of payments gives other clusters for %q", got)
+	if got := changed("payments", func(p *v1alpha1.Destination) { p.IdleTimeout.Duration *= 2 }); !slices.Equal(got, []string{"cache_else_payments", "payments", "sandbox_else_payments"}) {
+		t.Errorf("another idleTimeout of payments gives other clusters for %q", got)
 	}
 	if got := changed("payments", func(p *v1alpha1.Destination) { p.Timeout.Duration *= 2 }); len(got) > 0 {
 		t.Errorf("another timeout of payments gives other clusters for %q", got)
