@@ -9,7 +9,8 @@ const KindMeshService = "MeshService"
 // through: how the service is protected from its callers, and how it calls what it
 // depends on. It is named like the service, in the service's namespace. Pods belong to
 // it by the service identity that injection resolves: the annotation
-// pillion.dev/service, else the label app.kubernetes.io/name, else the label app.
+// pillion.dev/service, else the label app.kubernetes.io/name, else the label app, else the
+// name of the pod's workload, else its own.
 //
 // Everything in it is optional. What it does not mention is passed through as before.
 //

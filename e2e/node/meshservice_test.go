@@ -16,7 +16,7 @@ import (
 )
 
 // carried is how long a change may take from kube-apiserver to a running Envoy: kubelet looks at
-// a pod's volumes every 60 to 90 s.
+// a pod's volumes every 60 to 90 s. On this node it does so more often, see its syncFrequency.
 const carried = 90 * time.Second
 
 const refuseUndeclared = `
