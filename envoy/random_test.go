@@ -2,30 +2,25 @@ package envoy
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
-	"strings"
 	"testing"
-	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	"github.com/pillion-mesh/pillion/mesh"
 )
 
-// FuzzRender: every valid document gives what Envoy takes. The seeds that go test runs
-// are some of each size; `make fuzz` goes on from there.
+// FuzzRender: every valid document gives what Envoy takes, and the same in whatever order
+// its lists are. `make fuzz` goes on from the seeds that go test runs.
 func FuzzRender(f *testing.F) {
-	for seed := range uint64(16) {
-		f.Add(seed)
+	for seed := range uint64(48) {
+		f.Add(thrown(seed))
 	}
-	f.Fuzz(func(t *testing.T, seed uint64) {
-		document := dice{rand.New(rand.NewPCG(seed, 7))}.document()
-		if problems := v1alpha1.ValidateMeshService(document); len(problems) > 0 {
-			t.Fatalf("the generator made what is not valid: %v", problems.ToAggregate())
-		}
+	f.Fuzz(func(t *testing.T, thrown []byte) {
+		t.Parallel()
+		d := dice{thrown: thrown}
+		document := d.document()
 		service, err := mesh.Resolve(document)
 		if err != nil {
 			t.Fatal(err)
@@ -34,164 +29,182 @@ func FuzzRender(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		slices.Reverse(document.Spec.Inbound)
+		slices.Reverse(document.Spec.Egress)
+		if again, _ := sealed(t, document); again.Version != g.Version {
+			t.Errorf("in another order it is version %s, and not %s", again.Version, g.Version)
+		}
 		accepted(t, g)
 	})
 }
 
-// dice make documents that are valid, with the least, the most, and something in
-// between in every field.
-type dice struct{ *rand.Rand }
-
-func (d dice) maybe() bool { return d.IntN(2) == 0 }
-
-func one[T any](d dice, of ...T) T { return of[d.IntN(len(of))] }
-
-func (d dice) number(least, most int32) *int32 {
-	if d.IntN(3) == 0 {
-		return nil
+// thrown are dice enough for a large document.
+func thrown(seed uint64) []byte {
+	random, bytes := rand.New(rand.NewPCG(seed, 7)), make([]byte, 4096)
+	for n := range bytes {
+		bytes[n] = byte(random.Uint32())
 	}
-	n := one(d, least, most, least+d.Int32N(most-least+1)/2)
-	return &n
+	return bytes
 }
 
-func (d dice) duration(least, most time.Duration) *metav1.Duration {
-	if d.IntN(3) == 0 {
-		return nil
+// TestDice: the fuzzer is worth what its documents say. Among a few of them is each field
+// with and without a value, and what destinations can have in common.
+func TestDice(t *testing.T) {
+	const documents = 300
+	fields, said := map[string][2]int{}, map[string]int{}
+	var kept, dropped int
+	for seed := range uint64(documents) {
+		d := dice{thrown: thrown(seed)}
+		document := d.document()
+		kept, dropped = kept+d.kept, dropped+d.dropped
+		visit("spec", reflect.ValueOf(document.Spec), fields)
+		for what := range has(document.Spec) {
+			said[what]++
+		}
 	}
-	between := (least + time.Duration(d.Int64N(int64(most-least)+1))).Truncate(time.Millisecond)
-	return &metav1.Duration{Duration: max(one(d, least, most, between), least)}
+	t.Logf("%d parts of documents are valid, %d were not: %v", kept, dropped, said)
+	if kept < 2*dropped {
+		t.Errorf("%d parts of documents are valid and %d were not: most of the work is for nothing", kept, dropped)
+	}
+	for path, seen := range fields {
+		if seen[0] == 0 && !required[path] || seen[1] == 0 {
+			t.Errorf("%s is empty %d times and has a value %d times: both are to be seen", path, seen[0], seen[1])
+		}
+	}
+	for _, what := range worthTrying {
+		if said[what] < 3 {
+			t.Errorf("%d of %d documents have %s", said[what], documents, what)
+		}
+	}
 }
 
-func (d dice) document() *v1alpha1.MeshService {
-	m := &v1alpha1.MeshService{ObjectMeta: metav1.ObjectMeta{Name: one(d, "a", "checkout", strings.Repeat("a", 63)), Namespace: one(d, "shop", strings.Repeat("n", 63))}}
-	m.Generation, m.CreationTimestamp = int64(d.IntN(5)), metav1.Unix(int64(d.IntN(2_000_000_000)), 0)
-	m.Spec.UndeclaredEgress = one(d, "", v1alpha1.UndeclaredPassthrough, v1alpha1.UndeclaredRefused)
-	if d.maybe() {
-		m.Spec.Statistics = &v1alpha1.Statistics{
-			Destinations: one(d, "", v1alpha1.StatisticsStandard, v1alpha1.StatisticsDetailed, v1alpha1.StatisticsNone), MaxSeries: d.number(100, 100_000),
-		}
-	}
-	for n := range d.IntN(4) {
-		m.Spec.Inbound = append(m.Spec.Inbound, d.inbound(one[int32](d, 1, 443, 8080, 14_999, 65_530)+int32(n)))
-		m.Spec.Inbound = slices.CompactFunc(m.Spec.Inbound, func(a, b v1alpha1.InboundPort) bool { return a.Port == b.Port })
-	}
-	seen := map[int32]bool{}
-	m.Spec.Inbound = slices.DeleteFunc(m.Spec.Inbound, func(p v1alpha1.InboundPort) bool {
-		again := seen[p.Port]
-		seen[p.Port] = true
-		return again || p.Port >= v1alpha1.FirstOwnPort && p.Port <= v1alpha1.LastOwnPort
-	})
-	destinations := d.IntN(7)
-	for n := range destinations {
-		m.Spec.Egress = append(m.Spec.Egress, d.destination(n))
-	}
-	for n := range m.Spec.Egress {
-		d.routes(m.Spec.Egress, n)
-	}
-	v1alpha1.DefaultMeshService(m)
-	return m
+// required fields are never empty.
+var required = map[string]bool{
+	"spec.Inbound[].Port": true, "spec.Inbound[].RateLimit.Requests": true,
+	"spec.Egress[].Name": true, "spec.Egress[].Port": true, "spec.Egress[].Service.Name": true,
+	"spec.Egress[].Routes[].To": true, "spec.Egress[].Routes[].Headers[].Name": true, "spec.Egress[].Routes[].Headers[].Value": true,
+	"spec.Egress[].Routes[].GRPC.Service": true,
 }
 
-func (d dice) inbound(port int32) v1alpha1.InboundPort {
-	p := v1alpha1.InboundPort{Port: port, Protocol: one(d, "", v1alpha1.InboundHTTP, v1alpha1.InboundTCP), MaxConnections: d.number(1, math.MaxInt32)}
-	if p.Protocol == v1alpha1.InboundTCP {
-		return p
-	}
-	p.Timeout = d.duration(0, v1alpha1.MaxDuration)
-	p.MaxConcurrentRequests, p.MaxConcurrentStreams = d.number(1, math.MaxInt32), d.number(1, math.MaxInt32)
-	p.MaxConnectionAge = one(d, &metav1.Duration{}, d.duration(time.Second, v1alpha1.MaxDuration))
-	if d.maybe() {
-		p.AdaptiveConcurrency = &v1alpha1.AdaptiveConcurrency{
-			MinConcurrency: d.number(1, 3), MaxConcurrency: d.number(3, math.MaxInt32),
-			LatencyHeadroomPercent: d.number(1, 100), MeasureEvery: d.duration(time.Second, v1alpha1.MaxDuration),
+// visit counts for each field that there can be how often it was empty and was not.
+func visit(path string, value reflect.Value, fields map[string][2]int) {
+	switch value.Kind() {
+	case reflect.Pointer:
+		if value.IsNil() {
+			// Its fields are known all the same, or one that no document has would be missed.
+			visitType(path, value.Type().Elem(), fields)
+			return
 		}
-	}
-	if d.maybe() {
-		p.RateLimit = &v1alpha1.RateLimit{
-			Requests: one[int32](d, 1, 100, math.MaxInt32), Per: d.duration(50*time.Millisecond, v1alpha1.MaxDuration), Burst: d.number(1, math.MaxInt32),
+		visit(path, value.Elem(), fields)
+	case reflect.Slice:
+		visitType(path+"[]", value.Type().Elem(), fields)
+		for n := range value.Len() {
+			visit(path+"[]", value.Index(n), fields)
 		}
+	case reflect.Struct:
+		if value.Type().PkgPath() != reflect.TypeFor[v1alpha1.MeshServiceSpec]().PkgPath() {
+			return
+		}
+		for n := range value.NumField() {
+			at, field := path+"."+value.Type().Field(n).Name, value.Field(n)
+			seen := fields[at]
+			if field.IsZero() {
+				seen[0]++
+			} else {
+				seen[1]++
+			}
+			fields[at] = seen
+			visit(at, field, fields)
+		}
+	default:
 	}
-	return p
 }
 
-// destination has a port of its own, so that no two claim the same.
-func (d dice) destination(n int) v1alpha1.Destination {
-	to := v1alpha1.Destination{
-		Name: fmt.Sprintf("%s%d", one(d, "a", "inbound-a", strings.Repeat("d", 60)), n), Port: one[int32](d, 80, 443, 8080, 65_000) + int32(n),
-		Protocol: one(d, "", v1alpha1.ProtocolHTTP, v1alpha1.ProtocolHTTP1, v1alpha1.ProtocolHTTP2, v1alpha1.ProtocolGRPC, v1alpha1.ProtocolTLS, v1alpha1.ProtocolTCP),
-	}
-	if n == 0 {
-		// Names that bootstrap has for other things.
-		to.Name = one(d, "passthrough", "refused", "http", "tcp", "inbound", "outbound")
-	}
-	if d.maybe() {
-		to.Host = one(d, "a", "api.example.com", strings.Repeat(strings.Repeat("l", 40)+".", 6)+"test")
-	} else {
-		to.Service = &v1alpha1.ServiceReference{Name: one(d, "a", "cart", strings.Repeat("s", 63)), Namespace: one(d, "", "shop", "other")}
-	}
-	to.ConnectTimeout = d.duration(time.Millisecond, v1alpha1.MaxDuration)
-	if d.maybe() {
-		to.Breakers = &v1alpha1.Breakers{MaxConnections: d.number(1, math.MaxInt32)}
-	}
-	if to.Protocol == v1alpha1.ProtocolTLS || to.Protocol == v1alpha1.ProtocolTCP {
-		return to
-	}
-	to.Timeout = one(d, nil, &metav1.Duration{}, d.duration(time.Second, v1alpha1.MaxDuration))
-	to.ClientTimeout = d.duration(time.Millisecond, v1alpha1.MaxDuration)
-	to.MaxConnectionAge = one(d, &metav1.Duration{}, d.duration(time.Second, v1alpha1.MaxDuration))
-	to.IdleTimeout, to.DNSRefresh = d.duration(time.Millisecond, v1alpha1.MaxDuration), d.duration(time.Second, v1alpha1.MaxDuration)
-	if to.Breakers != nil {
-		to.Breakers.MaxPendingRequests, to.Breakers.MaxRequests = d.number(1, math.MaxInt32), d.number(1, math.MaxInt32)
-	}
-	if d.maybe() {
-		to.OutlierDetection = &v1alpha1.OutlierDetection{
-			ConsecutiveErrors: d.number(1, math.MaxInt32), EjectionTime: d.duration(time.Second, v1alpha1.MaxDuration), MaxEjectedPercent: d.number(1, 100),
+func visitType(path string, of reflect.Type, fields map[string][2]int) {
+	switch of.Kind() {
+	case reflect.Pointer:
+		visitType(path, of.Elem(), fields)
+	case reflect.Slice:
+		visitType(path+"[]", of.Elem(), fields)
+	case reflect.Struct:
+		for n := range of.NumField() {
+			if of.PkgPath() != reflect.TypeFor[v1alpha1.MeshServiceSpec]().PkgPath() {
+				return
+			}
+			at := path + "." + of.Field(n).Name
+			fields[at] = fields[at]
+			visitType(at, of.Field(n).Type, fields)
 		}
+	default:
 	}
-	if d.maybe() {
-		to.Retries = d.retries(to.Protocol)
-	}
-	return to
 }
 
-func (d dice) retries(protocol v1alpha1.Protocol) *v1alpha1.Retries {
-	r := &v1alpha1.Retries{Attempts: d.number(1, 5), BudgetPercent: d.number(1, 100), PerTryTimeout: d.duration(time.Millisecond, 999*time.Millisecond)}
-	for _, when := range []v1alpha1.RetryCondition{v1alpha1.RetryUnavailable, v1alpha1.RetryConnectFailure, v1alpha1.RetryReset, v1alpha1.RetryRefusedStream} {
-		if d.maybe() {
-			r.When = append(r.When, when)
-		}
-	}
-	if protocol != v1alpha1.ProtocolHTTP1 && d.maybe() {
-		r.SafeMethods = []string{"shop.v1.Cart/Get", "S/M", strings.Repeat("s", 250) + "/List"}
-	}
-	return r
+// worthTrying is what has, because Envoy knows hosts, filter chains, routes and clusters
+// by what they share.
+var worthTrying = []string{
+	"nothing", "ten destinations", "a name on two ports", "a Service that is a host, too",
+	"HTTP and HTTP on a port", "HTTP and TLS on a port", "HTTP and TCP on a port", "TLS and TLS on a port", "TLS and TCP on a port",
+	"a route by headers", "a route by several headers", "a route by gRPC", "a route by gRPC methods", "a route by gRPC and headers",
+	"several routes", "routes to one destination from two", "a route to another protocol", "a route of a safe method",
+	"a fallback from HTTP/1 to HTTP/2",
 }
 
-// routes of destinations with an even number lead to those with an odd one: where a
-// route leads to, there are none.
-func (d dice) routes(egress []v1alpha1.Destination, n int) {
-	from := &egress[n]
-	if n%2 != 0 || !isHTTP(from.Protocol) {
-		return
+// has is what a document has of it.
+func has(spec v1alpha1.MeshServiceSpec) map[string]bool {
+	all, ports, led := map[string]bool{}, map[int32][]string{}, map[string]string{}
+	all["nothing"], all["ten destinations"] = len(spec.Egress) == 0, len(spec.Egress) >= 10
+	hosts := map[string]v1alpha1.Destination{}
+	for _, d := range spec.Egress {
+		kind := "HTTP"
+		if !isHTTP(d.Protocol) {
+			kind = string(d.Protocol)
+		}
+		for _, other := range ports[d.Port] {
+			first, second := min(kind, other), max(kind, other)
+			if first == "TCP" {
+				first, second = second, first
+			}
+			all[fmt.Sprintf("%s and %s on a port", first, second)] = true
+		}
+		ports[d.Port] = append(ports[d.Port], kind)
+		for _, host := range d.Hosts(mainNamespace) {
+			other, there := hosts[host]
+			all["a name on two ports"] = all["a name on two ports"] || there
+			all["a Service that is a host, too"] = all["a Service that is a host, too"] || there && (d.Service == nil) != (other.Service == nil)
+			hosts[host] = d
+		}
+		all["several routes"] = all["several routes"] || len(d.Routes) > 1
+		for _, r := range d.Routes {
+			to := spec.Egress[slices.IndexFunc(spec.Egress, func(e v1alpha1.Destination) bool { return e.Name == r.To })]
+			from, there := led[r.To]
+			all["routes to one destination from two"] = all["routes to one destination from two"] || there && from != d.Name
+			led[r.To] = d.Name
+			for what, is := range ofRoute(d, r, to.Protocol) {
+				all[what] = all[what] || is
+			}
+		}
 	}
-	for number := range d.IntN(4) {
-		to := egress[d.IntN(len(egress))]
-		at := slices.IndexFunc(egress, func(e v1alpha1.Destination) bool { return e.Name == to.Name })
-		if at%2 == 0 || !isHTTP(to.Protocol) || to.Protocol == v1alpha1.ProtocolHTTP1 && from.Protocol == v1alpha1.ProtocolGRPC {
-			continue
+	for what, is := range all {
+		if !is {
+			delete(all, what)
 		}
-		// A value of its own, so that none is covered by another.
-		route := v1alpha1.Route{To: to.Name, Headers: []v1alpha1.HeaderMatch{{Name: one(d, "x-sandbox", "X-Any!", ":path"[1:]), Value: fmt.Sprint(one(d, "blue ~", "%REQ(x)%", strings.Repeat("v", 250)), number)}}}
-		if to.Protocol != v1alpha1.ProtocolHTTP1 && from.Protocol != v1alpha1.ProtocolHTTP1 && d.maybe() {
-			route.GRPC = &v1alpha1.GRPCMatch{Service: one(d, "S", "shop.v1.Cart", strings.Repeat("s", 256)), Methods: one(d, nil, []string{"Get"}, []string{"Get", "M", strings.Repeat("m", 256)})}
-		}
-		switch d.IntN(3) {
-		case 0:
-			route.Fallback = &v1alpha1.Fallback{When: one(d, "", v1alpha1.FallbackAbsent)}
-		case 1:
-			route.Fallback = &v1alpha1.Fallback{When: v1alpha1.FallbackFails, After: d.duration(time.Millisecond, 999*time.Millisecond)}
-		}
-		from.Routes = append(from.Routes, route)
+	}
+	return all
+}
+
+func ofRoute(d v1alpha1.Destination, r v1alpha1.Route, to v1alpha1.Protocol) map[string]bool {
+	grpc := r.GRPC
+	if grpc == nil {
+		grpc = &v1alpha1.GRPCMatch{}
+	}
+	return map[string]bool{
+		"a route by headers": r.GRPC == nil, "a route by several headers": len(r.Headers) > 1,
+		"a route by gRPC": len(r.Headers) == 0, "a route by gRPC methods": len(grpc.Methods) > 0, "a route by gRPC and headers": r.GRPC != nil && len(r.Headers) > 0,
+		"a route to another protocol": d.Protocol != to,
+		"a route of a safe method": d.Retries != nil && slices.ContainsFunc(grpc.Methods, func(m string) bool {
+			return slices.Contains(d.Retries.SafeMethods, grpc.Service+"/"+m)
+		}),
+		"a fallback from HTTP/1 to HTTP/2": r.Fallback != nil && d.Protocol == v1alpha1.ProtocolHTTP1 && to == v1alpha1.ProtocolHTTP2,
 	}
 }
 
