@@ -356,3 +356,14 @@ func TestLongestWait(t *testing.T) {
 		t.Errorf("what nothing ever led to is looked at %d times", m.retired[2].looks)
 	}
 }
+
+// TestRetiredWhileChainsDrain: what a filter chain leads to stays while its connections
+// drain, and what only routes lead to does not.
+func TestRetiredWhileChainsDrain(t *testing.T) {
+	g := withDatabase(numbered(1), "5s")
+	m := &applier{config: bootstrap.Config{DrainTime: 45 * time.Second}}
+	m.retire(g.Clusters, g)
+	if payments, db := m.retired[0], m.retired[1]; payments.looks != fewestLooks || time.Duration(db.looks-1)*useEvery < 45*time.Second {
+		t.Errorf("with a drain of 45 s, %s is looked at %d times and %s %d times, every %s", payments.Name, payments.looks, db.Name, db.looks, useEvery)
+	}
+}

@@ -34,13 +34,20 @@ const (
 
 // retire notes clusters that nothing leads to any more, but what a generation had under
 // way when it went out of force; nil for clusters that nothing ever led to, which need no
-// looking at.
+// looking at. Those that filter chains lead to stay while connections of these drain: they
+// keep the routes that they began with, and an idle one asks for something at the last moment.
 func (m *applier) retire(clusters []bootstrap.Cluster, of *bootstrap.Generation) {
-	looks := 0
+	idle, draining := 0, 0
 	if of != nil {
-		looks = max(fewestLooks, int(longestWait(of)/useEvery)+1)
+		idle = max(fewestLooks, int(longestWait(of)/useEvery)+1)
+		// One more, since the first look may come at once.
+		draining = max(idle, int(m.config.DrainTime/useEvery)+2)
 	}
 	for _, c := range clusters {
+		looks := idle
+		if c.ChangesInPlace() {
+			looks = draining
+		}
 		m.retired = append(m.retired, retired{Cluster: c, looks: looks})
 	}
 }
