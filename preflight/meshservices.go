@@ -77,11 +77,12 @@ func meshServicesApplied(_ *Facts, ns *Namespace) []Finding {
 	}
 	for n := range ns.MeshServices.Value {
 		m := &ns.MeshServices.Value[n]
-		applied, pods := latest(m, v1alpha1.ConditionApplied), m.Status.Pods
+		rendered, applied, pods := latest(m, v1alpha1.ConditionRendered), latest(m, v1alpha1.ConditionApplied), m.Status.Pods
 		switch {
 		case applied == nil: // as well as the conditions before it
 		case pods.Rejected > 0:
 			report.problem("MeshService %s is rejected by %d of %d pods: %s", m.Name, pods.Rejected, pods.Total, applied.Message)
+		case rendered != nil && rendered.Status == metav1.ConditionFalse: // said of that already
 		case applied.Status != metav1.ConditionTrue && pods.Total > 0:
 			report.notice("MeshService %s is run by %d of %d pods: %s", m.Name, pods.Current, pods.Total, applied.Message)
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 )
 
-// Reasons of conditions.
+// Reasons of conditions. While Rendered is False, Applied has its reason.
 const (
 	reasonValid        = "Valid"
 	reasonInvalid      = "Invalid"
@@ -29,7 +29,6 @@ const (
 	reasonStoreFailed  = "StoreFailed"
 	reasonAllPods      = "AllPods"
 	reasonNoPods       = "NoPods"
-	reasonNothing      = "NothingRendered"
 	reasonUnderway     = "Underway"
 	reasonRejected     = "Rejected"
 	reasonNoAnswer     = "NoAnswer"
@@ -69,19 +68,25 @@ func (k *Keeper) status(document *unstructured.Unstructured, before *v1alpha1.Me
 			Type: kind, Status: status, Reason: reason, Message: shorten(message, maxMessage), ObservedGeneration: document.GetGeneration(),
 		})
 	}
+	missing := "" // why the pods cannot have what this generation says
 	if v.problems != nil {
+		missing = v.problems.Error()
 		set(v1alpha1.ConditionAccepted, metav1.ConditionFalse, reasonInvalid, v.problems.Error())
 		set(v1alpha1.ConditionRendered, metav1.ConditionFalse, reasonInvalid, "the document is not valid; "+inForce(after))
 	} else {
 		set(v1alpha1.ConditionAccepted, metav1.ConditionTrue, reasonValid, "the document is valid")
 		if v.failed != nil {
+			// What has the version in force was stored, and somebody else's hand is on it since.
+			if v.version == "" || v.version != after.Version {
+				missing = v.failed.Error()
+			}
 			set(v1alpha1.ConditionRendered, metav1.ConditionFalse, v.reason, v.failed.Error()+"; "+inForce(after))
 		} else {
 			set(v1alpha1.ConditionRendered, metav1.ConditionTrue, reasonStored,
 				fmt.Sprintf("version %s, of %d bytes, is in ConfigMap %s", v.version, v.bytes, v1alpha1.MeshConfigMap(document.GetName())))
 		}
 	}
-	k.applied(client.ObjectKeyFromObject(document), before, after, set)
+	k.applied(client.ObjectKeyFromObject(document), before, after, missing, set)
 	return after
 }
 
@@ -94,23 +99,47 @@ func inForce(status *v1alpha1.MeshServiceStatus) string {
 }
 
 // applied says what the pods run. Before they were asked about this version, what was said of
-// it stands.
-func (k *Keeper) applied(name types.NamespacedName, before, after *v1alpha1.MeshServiceStatus, set func(string, metav1.ConditionStatus, string, string)) {
+// it stands. missing says why nothing is stored of what the document says now, and is empty
+// where it is: else who waits for Applied would be told that pods run what they cannot have.
+func (k *Keeper) applied(name types.NamespacedName, before, after *v1alpha1.MeshServiceStatus, missing string, set func(string, metav1.ConditionStatus, string, string)) {
 	k.mu.Lock()
 	counted := k.services[name].tally
 	k.mu.Unlock()
+	if counted != nil && counted.version != after.Version {
+		counted = nil
+	}
+	was := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionApplied)
 	switch {
 	case after.Version == "":
 		after.Pods = v1alpha1.MeshServicePods{}
-		set(v1alpha1.ConditionApplied, metav1.ConditionUnknown, reasonNothing, "nothing was rendered yet")
-	case counted != nil && counted.version == after.Version:
+	case counted != nil:
 		after.Pods = counted.pods
+	case before.Version != after.Version:
+		after.Pods = v1alpha1.MeshServicePods{Total: before.Pods.Total, Unknown: before.Pods.Total}
+	}
+	switch {
+	case missing != "":
+		reason, message := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionRendered).Reason, missing+"; "+inForce(after)
+		if counted != nil {
+			_, _, said := counted.condition()
+			message += "; " + said
+		} else if was != nil && was.Reason == reason && strings.HasPrefix(was.Message, message) {
+			message = was.Message
+		}
+		set(v1alpha1.ConditionApplied, metav1.ConditionFalse, reason, message)
+	case counted != nil:
 		status, reason, message := counted.condition()
 		set(v1alpha1.ConditionApplied, status, reason, message)
-	case before.Version != after.Version || meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionApplied) == nil:
-		after.Pods = v1alpha1.MeshServicePods{Total: before.Pods.Total, Unknown: before.Pods.Total}
+	case before.Version != after.Version || was == nil || repeats(before.Conditions, was):
 		set(v1alpha1.ConditionApplied, metav1.ConditionUnknown, reasonNotAsked, "the pods were not asked about version "+after.Version+" yet")
 	}
+}
+
+// repeats says whether a condition is False for what the one before it is False for.
+func repeats(all []metav1.Condition, c *metav1.Condition) bool {
+	earlier := map[string]string{v1alpha1.ConditionRendered: v1alpha1.ConditionAccepted, v1alpha1.ConditionApplied: v1alpha1.ConditionRendered}
+	said := meta.FindStatusCondition(all, earlier[c.Type])
+	return said != nil && said.Status == metav1.ConditionFalse && said.Reason == c.Reason
 }
 
 // writeStatus writes a status that has changed, and says it in Events.
@@ -161,7 +190,7 @@ func (k *Keeper) announce(document *unstructured.Unstructured, before, after *v1
 			continue
 		}
 		switch {
-		case now.Status == metav1.ConditionFalse && now.Reason != reasonUnderway && (now.Type != v1alpha1.ConditionRendered || now.Reason != reasonInvalid):
+		case now.Status == metav1.ConditionFalse && now.Reason != reasonUnderway && !repeats(after.Conditions, &now):
 			k.events.Eventf(document, nil, corev1.EventTypeWarning, "Not"+now.Type, now.Type, "%s", shorten(now.Message, maxEvent))
 		case now.Status == metav1.ConditionTrue && was != nil && now.Type != v1alpha1.ConditionAccepted:
 			k.events.Eventf(document, nil, corev1.EventTypeNormal, now.Type, now.Type, "%s", shorten(now.Message, maxEvent))

@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 )
@@ -70,5 +72,49 @@ func TestStatusOfVerdicts(t *testing.T) {
 	first := k.status(documentOf(t, ""), &v1alpha1.MeshServiceStatus{}, verdict{failed: errors.New("no cluster"), reason: reasonRenderFailed})
 	if message := first.Conditions[1].Message; !strings.HasSuffix(message, "; nothing was rendered yet, and pods pass their traffic through") {
 		t.Errorf("without one before, Rendered says %q", message)
+	}
+}
+
+// TestAppliedOfWhatIsMissing: who waits for Applied is not told that all pods run a document
+// when they run the one before, and sees why.
+func TestAppliedOfWhatIsMissing(t *testing.T) {
+	for name, test := range map[string]struct {
+		verdict verdict
+		want    string
+	}{
+		"stored": {verdict{version: "v1"}, "True AllPods: 2 of 2 pods run version v1"},
+		"not valid": {verdict{problems: errors.New("spec: wrong")},
+			"False Invalid: spec: wrong; what was rendered before, version v1, stays in force; 2 of 2 pods run version v1"},
+		"too large": {verdict{failed: errors.New("some have to go"), reason: reasonTooLarge},
+			"False TooLarge: some have to go; what was rendered before, version v1, stays in force; 2 of 2 pods run version v1"},
+		"not rendered": {verdict{failed: errors.New("no cluster"), reason: reasonRenderFailed},
+			"False RenderFailed: no cluster; what was rendered before, version v1, stays in force; 2 of 2 pods run version v1"},
+		"not stored": {verdict{version: "v2", failed: errors.New("no space"), reason: reasonStoreFailed},
+			"False StoreFailed: no space; what was rendered before, version v1, stays in force; 2 of 2 pods run version v1"},
+		"another's since it was stored": {verdict{version: "v1", failed: errors.New("taken"), reason: reasonNameTaken}, "True AllPods: 2 of 2 pods run version v1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			document := documentOf(t, "")
+			counted := &tally{version: "v1", pods: v1alpha1.MeshServicePods{Total: 2, Current: 2}}
+			k := &Keeper{services: map[types.NamespacedName]service{client.ObjectKeyFromObject(document): {tally: counted}}}
+			expect := func(status *v1alpha1.MeshServiceStatus, want string) {
+				t.Helper()
+				c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionApplied)
+				if got := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); got != want || c.ObservedGeneration != 7 || status.Pods != counted.pods {
+					t.Errorf("Applied is %s, of generation %d, with %+v; want %s", got, c.ObservedGeneration, status.Pods, want)
+				}
+			}
+			said := k.status(document, &v1alpha1.MeshServiceStatus{Version: "v1"}, test.verdict)
+			expect(said, test.want)
+			// A controller that has just started has asked no pod.
+			k.services = map[types.NamespacedName]service{}
+			expect(k.status(document, said, test.verdict), test.want)
+		})
+	}
+	k := &Keeper{services: map[types.NamespacedName]service{}}
+	failed := k.status(documentOf(t, ""), &v1alpha1.MeshServiceStatus{Version: "v1"}, verdict{version: "v2", failed: errors.New("no space"), reason: reasonStoreFailed})
+	again := k.status(documentOf(t, ""), failed, verdict{version: "v1"})
+	if c := meta.FindStatusCondition(again.Conditions, v1alpha1.ConditionApplied); c.Reason != reasonNotAsked {
+		t.Errorf("with what is in force once more, Applied is %s: %s", c.Reason, c.Message)
 	}
 }

@@ -67,6 +67,34 @@ func TestStatusOfPods(t *testing.T) {
 	})
 }
 
+// TestAppliedWithoutWhatWasAsked: with all pods on the version before, a document that is not
+// valid is not said to be applied, and `kubectl get` shows why.
+func TestAppliedWithoutWhatWasAsked(t *testing.T) {
+	s := newSystem(t)
+	s.start(t)
+	s.mustApply(t, "cart", refused)
+	v := s.rendered(t, "cart").Version
+	a := &sidecar{}
+	a.say(running(v, lifecycle.MeshApplied, ""))
+	s.addPod(t, "cart", "a", "10.9.3.1", a, volume)
+	s.condition(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionTrue, "AllPods")
+	s.mustApply(t, "cart", twice)
+	applied := s.condition(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionFalse, "Invalid")
+	for _, want := range []string{"spec.egress[1]", "version " + v + ", stays in force", "1 of 1 pods run version " + v} {
+		if !strings.Contains(applied.Message, want) {
+			t.Errorf("Applied says %q, want %q in it", applied.Message, want)
+		}
+	}
+	if printed := s.columns(t, "cart"); printed["Applied"] != "False" || printed["Reason"] != "Invalid" {
+		t.Errorf("kubectl get prints %v", printed)
+	}
+	// Put right, it is.
+	s.mustApply(t, "cart", passthrough)
+	v = s.rendered(t, "cart").Version
+	a.say(running(v, lifecycle.MeshApplied, ""))
+	s.condition(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionTrue, "AllPods")
+}
+
 // TestRejectionOfForeignContent: while another hand has the ConfigMap, pods that ran what they
 // should are asked on, so what they refuse of it is seen at once.
 func TestRejectionOfForeignContent(t *testing.T) {
