@@ -12,6 +12,7 @@ import (
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -57,7 +58,10 @@ func destinationCluster(d mesh.Destination) *clusterv3.Cluster {
 	options := upstreamProtocol(d.Protocol)
 	options.CommonHttpProtocolOptions = httpOptions(d.IdleTimeout, d.MaxConnectionAge)
 	c.TypedExtensionProtocolOptions = protocolOptions(options)
-	c.OutlierDetection = outliers(d.Outliers)
+	if d.Outliers.ConsecutiveErrors > 0 {
+		c.OutlierDetection = outliers(d.Outliers)
+		c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: float64(panicBelow(d.Outliers))}}
+	}
 	return c
 }
 
@@ -81,14 +85,14 @@ func inboundCluster(p mesh.Inbound) *clusterv3.Cluster {
 		UpstreamConnectionOptions: keepalive(),
 	}
 	originalDestination(c)
-	if !p.TCP {
-		options := upstreamProtocol(mesh.HTTP)
-		options.CommonHttpProtocolOptions = httpOptions(appIdle, 0)
-		// What several clients send, Envoy puts on one connection to the app, as many streams
-		// as the app says that it takes: the limit is for this connection, too.
-		options.GetUseDownstreamProtocolConfig().GetHttp2ProtocolOptions().MaxConcurrentStreams = streams(p.MaxStreams)
-		c.TypedExtensionProtocolOptions = protocolOptions(options)
-	}
+	// For a port of protocol TCP, too: one that was HTTP until now changes its cluster first,
+	// and requests of its old connections still come through it.
+	options := upstreamProtocol(mesh.HTTP)
+	options.CommonHttpProtocolOptions = httpOptions(appIdle, 0)
+	// What several clients send, Envoy puts on one connection to the app, as many streams
+	// as the app says that it takes: the limit is for this connection, too.
+	options.GetUseDownstreamProtocolConfig().GetHttp2ProtocolOptions().MaxConcurrentStreams = streams(p.MaxStreams)
+	c.TypedExtensionProtocolOptions = protocolOptions(options)
 	return c
 }
 
@@ -156,9 +160,6 @@ const sweep = 10 * time.Second
 // outliers are found by failures in a row and nothing else: Envoy's own default also
 // compares addresses with each other.
 func outliers(o mesh.Outliers) *clusterv3.OutlierDetection {
-	if o.ConsecutiveErrors == 0 {
-		return nil
-	}
 	return &clusterv3.OutlierDetection{
 		Consecutive_5Xx:  number(o.ConsecutiveErrors),
 		Interval:         seconds(min(sweep, o.EjectionTime)),
@@ -167,6 +168,11 @@ func outliers(o mesh.Outliers) *clusterv3.OutlierDetection {
 		EnforcingSuccessRate: number(0), EnforcingConsecutiveGatewayFailure: number(0),
 	}
 }
+
+// panicBelow is the percentage of addresses below which Envoy calls all of them again, those
+// that were taken out as well. Its own, 50, would undo what more than half may be taken out
+// for. It is never 0: when all are out, as the only one may be, all are called.
+func panicBelow(o mesh.Outliers) uint32 { return max(1, min(50, 100-o.MaxEjectedPercent)) }
 
 // keepalive finds a peer that is gone, as the passthrough does.
 func keepalive() *clusterv3.UpstreamConnectionOptions {

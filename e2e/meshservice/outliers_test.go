@@ -1,6 +1,7 @@
 package meshservice
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"testing"
@@ -55,5 +56,41 @@ func TestOutlierEjection(t *testing.T) {
 		if control < 20 {
 			t.Errorf("%s: without it %d of 120 requests failed: this test cannot fail", name, control)
 		}
+	}
+}
+
+// TestOutliersOfMost: where all addresses may be taken out, the one that is left gets all
+// requests, and when none is left all are called again: a destination of one address is
+// called whatever it answers.
+func TestOutliersOfMost(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	good, bad, also := c.pod("good"), c.pod("bad", "one.test"), c.pod("also")
+	c.dns.Set("most.test", good.IPv4, bad.IPv4, also.IPv4)
+	c.serve(good, traffic.Answer, "8080")
+	for _, p := range []*sandbox.Pod{bad, also} {
+		c.serve(p, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, "8080")
+	}
+	m := c.meshed("shop", `egress:
+		- {name: most, host: most.test, port: 8080, outlierDetection: {consecutiveErrors: 3, ejectionTime: 60s, maxEjectedPercent: 100}}
+		- {name: one, host: one.test, port: 8080, outlierDetection: {consecutiveErrors: 3, ejectionTime: 60s, maxEjectedPercent: 100}}
+	`, sandbox.App{})
+	by := c.client(m.Pod)
+	for name, out := range map[string]uint64{"most": 2, "one": 1} {
+		url := "http://" + name + ".test:8080/"
+		sandbox.Eventually(t, name+": bad addresses are out", longest, func() bool {
+			ask(t.Context(), by, http.MethodGet, url)
+			return m.stat("cluster."+name+".outlier_detection.ejections_active") == out
+		})
+		want := map[string]int{"most": http.StatusOK, "one": http.StatusInternalServerError}[name]
+		// Envoy tells its workers of a second ejection up to a second after the first.
+		sandbox.Eventually(t, fmt.Sprintf("%s: thirty answers with %d in a row", name, want), longest, func() bool {
+			for range 30 {
+				if ask(t.Context(), by, http.MethodGet, url).code != want {
+					return false
+				}
+			}
+			return true
+		})
 	}
 }

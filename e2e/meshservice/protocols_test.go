@@ -1,8 +1,10 @@
 package meshservice
 
 import (
+	"context"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -121,4 +123,30 @@ func TestDeclaredRequestsStayWhatTheyAre(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestPortBecomesBytes changes the protocol of a port to TCP, whose app speaks nothing but
+// HTTP/2, while a client calls it over a connection that it has. No request fails.
+func TestPortBecomesBytes(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	p := c.pod("shop", "shop.test")
+	app := &http.Server{Handler: http.HandlerFunc(traffic.Answer), Protocols: new(http.Protocols)}
+	app.Protocols.SetUnencryptedHTTP2(true)
+	p.Serve(t, "8080", app.Serve)
+	m := c.meshedIn(p, "inbound: [{port: 8080, maxConnections: 100}]\n", sandbox.App{})
+	by := c.client2(c.pod("client"))
+	ctx, stop := context.WithCancel(t.Context())
+	var calling sync.WaitGroup
+	t.Cleanup(calling.Wait)
+	t.Cleanup(stop)
+	calling.Go(func() {
+		for ctx.Err() == nil {
+			ask(t.Context(), by, http.MethodPost, "http://shop.test:8080/").wants(t, "while the port changes", http.StatusOK)
+		}
+	})
+	sandbox.Eventually(t, "requests come to the port", longest, func() bool { return m.stat("cluster.inbound_8080.upstream_rq_total") > 0 })
+	m.change("inbound: [{port: 8080, protocol: TCP, maxConnections: 100}]\n")
+	stop()
+	calling.Wait()
 }
