@@ -65,6 +65,9 @@ func TestConnectionsKeepTheirDestination(t *testing.T) {
 		if works := open(limited.port, limited.serverName); works != 2 {
 			t.Errorf("%s: %d connections at the same time work, want 2", limited.name, works)
 		}
+		if closed := m.stat("cluster." + limited.name + ".upstream_cx_overflow"); closed != 3 {
+			t.Errorf("%s: %d are counted as one too many, want 3", limited.name, closed)
+		}
 		port := map[bool]string{true: "8443", false: "9778"}[limited.control != ""]
 		if works := open(port, limited.control); works != 5 {
 			t.Errorf("%s: %d connections to what has no limit work, want 5", limited.name, works)
