@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -37,6 +38,35 @@ func TestExamplesOfThePages(t *testing.T) {
 				t.Error(warning)
 			}
 		})
+	}
+}
+
+// TestColumnsOfThePage: kubectl shows the columns that the page names, without and with
+// -o wide.
+func TestColumnsOfThePage(t *testing.T) {
+	source, err := os.ReadFile("meshservice.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wide := map[string]bool{}
+	for _, column := range regexp.MustCompile(`printcolumn:name="(\w+)",type=\w+(,priority=1)?`).FindAllStringSubmatch(string(source), -1) {
+		wide[strings.ToUpper(column[1])] = column[2] != ""
+	}
+	page, err := os.ReadFile(pages + "/delivery.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, line := range regexp.MustCompile(`kubectl get meshservice +(-o wide)? +#(.*)`).FindAllStringSubmatch(string(page), -1) {
+		for _, column := range regexp.MustCompile(`[A-Z]{2,}`).FindAllString(line[2], -1) {
+			named++
+			if is, known := wide[column]; !known || is != (line[1] != "") {
+				t.Errorf("%s: there is no such column, or with the other command", column)
+			}
+		}
+	}
+	if named < 5 {
+		t.Errorf("only %d columns are named", named)
 	}
 }
 
