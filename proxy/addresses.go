@@ -31,7 +31,7 @@ func (m *applier) awaitAddresses(ctx context.Context, added []bootstrap.Cluster,
 		patience = 0
 	}
 	var inService time.Time
-	for began, wait := time.Now(), 4*firstPause; ; wait = min(2*wait, longestPause) {
+	for began, wait := time.Now(), 4*firstPause; ; wait = pauseAfter(wait, time.Since(began)) {
 		found, err := m.lacking(ctx, added, asked, time.Since(began) < longestUnclear)
 		if !found.warming && inService.IsZero() {
 			inService = time.Now()
@@ -49,10 +49,25 @@ func (m *applier) awaitAddresses(ctx context.Context, added []bootstrap.Cluster,
 		if time.Since(began) > sayAfter {
 			m.waiting(found.why)
 		}
-		if !pause(ctx, wait) {
-			return ctx.Err()
+		// The folder costs little to look at, so that something newer need not wait for long.
+		for over := time.Now().Add(wait); time.Now().Before(over) && !m.folder.changed(); {
+			if !pause(ctx, min(wait, longestPause)) {
+				return ctx.Err()
+			}
 		}
 	}
+}
+
+// rarely is how often Envoy is asked about addresses after longestUnclear: a name that DNS has
+// not answered for in that time may be wrong, and stay so for weeks.
+const rarely = 2 * time.Second
+
+// pauseAfter is the pause between two questions that follows another one.
+func pauseAfter(pause, sinceFirst time.Duration) time.Duration {
+	if sinceFirst > longestUnclear {
+		return min(2*pause, rarely)
+	}
+	return min(2*pause, longestPause)
 }
 
 // lack is what clusters lack: the worst of it.
@@ -84,7 +99,7 @@ func (m *applier) lacking(ctx context.Context, added []bootstrap.Cluster, asked 
 		return lack{warming: true}, err
 	}
 	// Envoy lists those that are in service.
-	use, err := m.admin.clusterUse(ctx, slices.Concat(added, m.clusters))
+	use, err := m.admin.clusterUse(ctx, slices.Concat(added, m.namesakes(added)))
 	if err != nil {
 		return lack{warming: true}, err
 	}
@@ -134,6 +149,15 @@ func (a *admin) dnsAnswers(ctx context.Context) (map[string]int, error) {
 
 // asksFor is true of a cluster that asks DNS for a destination.
 func asksFor(c bootstrap.Cluster, plain string) bool { return c.Plain() == plain && c.HasAddresses() }
+
+// namesakes are the destinations in force that others come in the place of.
+func (m *applier) namesakes(added []bootstrap.Cluster) []bootstrap.Cluster {
+	plain := map[string]bool{}
+	for _, of := range added {
+		plain[of.Plain()] = true
+	}
+	return slices.DeleteFunc(slices.Clone(m.clusters), func(c bootstrap.Cluster) bool { return !plain[c.Plain()] })
+}
 
 // works says whether a destination in force has addresses.
 func (m *applier) works(plain string, use map[string]clusterUse) bool {

@@ -33,6 +33,8 @@ type applier struct {
 	// late is what was refused for being older than running.
 	late  late
 	clock func() time.Time
+	// said is what was waited for last, which is not said again and again.
+	said string
 
 	mutex sync.Mutex
 	meshState
@@ -118,6 +120,8 @@ func (m *applier) take(ctx context.Context) {
 	}
 	if err != nil {
 		m.folder.again()
+		// Nobody knows what is wanted.
+		m.change(func(s *lifecycle.MeshStatus) { s.State = lifecycle.MeshApplying })
 		m.waiting(err.Error())
 		return
 	}
@@ -144,6 +148,8 @@ func (m *applier) take(ctx context.Context) {
 		m.reject(wanted, err)
 	case errors.Is(err, errSuperseded):
 		m.sidecar.say("%s is left for a newer one", named(wanted))
+		// It may be the same: that the folder cannot be looked at for a moment is a change, too.
+		m.folder.again()
 	}
 }
 
@@ -254,14 +260,20 @@ func (m *applier) change(f func(*lifecycle.MeshStatus)) {
 }
 
 func (m *applier) want(g *bootstrap.Generation) {
+	m.said = ""
 	m.change(func(s *lifecycle.MeshStatus) { s.Wanted, s.State, s.Reason = known(g), lifecycle.MeshApplying, "" })
 }
 
-// waiting says what is in the way of going on.
+// waiting says what is in the way of going on. Once it is decided about what is wanted, that
+// is said in the log alone: housekeeping does not take the place of why something was rejected.
 func (m *applier) waiting(why string) {
-	said := false
-	m.change(func(s *lifecycle.MeshStatus) { said, s.Reason = s.Reason == why, why })
-	if !said {
+	m.change(func(s *lifecycle.MeshStatus) {
+		if s.State == lifecycle.MeshApplying {
+			s.Reason = why
+		}
+	})
+	if why != m.said {
+		m.said = why
 		m.sidecar.say("%s", why)
 	}
 }
