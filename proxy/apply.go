@@ -281,13 +281,26 @@ func (m *applier) tryToKeep() error {
 // that it drains.
 const lockFile = "lock"
 
+// whileDraining is all that is said of a change that comes then.
+const whileDraining = "the pod is draining: nothing is changed any more"
+
+func (s *Sidecar) drains() bool {
+	_, err := os.Stat(filepath.Join(s.Folder, draining))
+	return err == nil
+}
+
+// undrained returns where the pod does not drain. `drain` does not wait for the lock for long.
+func (m *applier) undrained(ctx context.Context) error {
+	return m.until(ctx, whileDraining, func() (bool, error) { return !m.sidecar.drains(), nil })
+}
+
 // lock is refused where the pod drains.
 func (m *applier) lock(ctx context.Context) (unlock func(), err error) {
-	err = m.until(ctx, "the pod is draining: nothing is changed any more", func() (bool, error) {
+	err = m.until(ctx, whileDraining, func() (bool, error) {
 		if unlock, err = lockFolder(m.sidecar.Folder); err != nil {
 			return false, err
 		}
-		if _, err := os.Stat(filepath.Join(m.sidecar.Folder, draining)); err == nil {
+		if m.sidecar.drains() {
 			unlock()
 			return false, nil
 		}

@@ -162,7 +162,7 @@ func (s *status) ownMetrics(out io.Writer, left int, failed error) {
 	values := map[string]float64{
 		"pillion_proxy_info":                       1,
 		"pillion_proxy_ready":                      number(len(s.missing()) == 0),
-		"pillion_proxy_draining":                   number(s.draining()),
+		"pillion_proxy_draining":                   number(s.sidecar.drains()),
 		"pillion_proxy_envoy_scrape_failed":        number(failed != nil),
 		"pillion_proxy_envoy_metrics_cut":          float64(left),
 		"pillion_proxy_generation_info":            1,

@@ -113,11 +113,22 @@ func (m *applier) push(ctx context.Context, version string, updates ...update) e
 	}
 	rejections, _ := m.envoy.rejections()
 	for _, u := range updates {
-		if err := m.persist(ctx, func() error { return replace(filepath.Join(m.sidecar.Folder, u.file), u.content) }); err != nil {
+		if err := m.persist(ctx, func() error { return m.move(ctx, u) }); err != nil {
 			return err
 		}
 	}
 	return m.proof(ctx, version, before, rejections, updates)
+}
+
+// move gives Envoy the content of one file. Listeners that take the place of others would not
+// know that they drain.
+func (m *applier) move(ctx context.Context, u update) error {
+	if u.file == bootstrap.ListenersFile {
+		if err := m.undrained(ctx); err != nil {
+			return err
+		}
+	}
+	return replace(filepath.Join(m.sidecar.Folder, u.file), u.content)
 }
 
 // proof waits until Envoy has read each file once more than before. One that it does

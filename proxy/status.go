@@ -7,8 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -117,7 +115,7 @@ func (s *status) readyz(w http.ResponseWriter, _ *http.Request) {
 	if len(missing) == 0 {
 		missing = s.mesh.unsettled()
 	}
-	if s.draining() {
+	if s.sidecar.drains() {
 		missing = append(missing, "the pod is draining")
 	}
 	if len(missing) > 0 {
@@ -136,11 +134,6 @@ func (s *status) meshStatus(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	_, _ = w.Write(append(body, '\n'))
-}
-
-func (s *status) draining() bool {
-	_, err := os.Stat(filepath.Join(s.sidecar.Folder, draining))
-	return err == nil
 }
 
 // quitquitquit ends the sidecar of a pod that is meant to end, when its app asks.

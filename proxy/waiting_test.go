@@ -1,0 +1,174 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pillion-mesh/pillion/bootstrap"
+	"github.com/pillion-mesh/pillion/lifecycle"
+)
+
+// What an applier does while it waits, and in moments that a real Envoy cannot be held at.
+
+// behind is an applier with an Envoy that takes everything, and answers as handle does where
+// that writes something.
+func behind(t *testing.T, running *bootstrap.Generation, handle func(http.ResponseWriter, *http.Request) bool) *applier {
+	t.Helper()
+	folder := t.TempDir()
+	if err := os.Mkdir(filepath.Join(folder, bootstrap.XDSFolder), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", filepath.Join(folder, bootstrap.AdminSocket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watcher{folder: folder, taken: map[string]string{}, counts: map[string]int{}}
+	var mutex sync.Mutex
+	server := &http.Server{Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		if !handle(out, r) {
+			w.ServeHTTP(out, r)
+		}
+	})}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	sidecar := &Sidecar{Folder: folder, MeshFolder: filepath.Join(folder, "mesh"), Stderr: os.Stderr, Run: lifecycle.Run{Service: "shop/checkout", InboundPort: 15006, OutboundPort: 15001}}
+	return newApplier(sidecar, bootstrap.Config{Folder: folder, InboundPort: 15006, OutboundPort: 15001, IPv4: true, Generation: running}, &envoy{})
+}
+
+// TestFolderThatCannotBeLookedAt for a moment, while addresses are waited for: what is in it is
+// taken afterwards, although it is the same.
+func TestFolderThatCannotBeLookedAt(t *testing.T) {
+	var m *applier
+	m = behind(t, nil, func(out http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/clusters" {
+			return false
+		}
+		// In service, without an address; and kubelet's folder is no folder.
+		_, _ = fmt.Fprint(out, `{"cluster_statuses": [{"name": "payments@1"}]}`)
+		if err := os.Rename(m.sidecar.MeshFolder, m.sidecar.MeshFolder+"-away"); err != nil {
+			t.Error(err)
+		}
+		if err := os.WriteFile(m.sidecar.MeshFolder, nil, 0o600); err != nil {
+			t.Error(err)
+		}
+		return true
+	})
+	if err := os.Mkdir(m.sidecar.MeshFolder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(m.sidecar.MeshFolder, bootstrap.GenerationFile), sealed(t, numbered(1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.take(t.Context())
+	if err := os.Remove(m.sidecar.MeshFolder); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(m.sidecar.MeshFolder+"-away", m.sidecar.MeshFolder); err != nil {
+		t.Fatal(err)
+	}
+	if is := m.state().status; is.State != lifecycle.MeshApplying {
+		t.Errorf("it is %+v, want it on its way", is)
+	}
+	if !m.folder.changed() {
+		t.Error("nobody would take it again")
+	}
+}
+
+// TestAskedAboutAddresses: only of what is new and what that comes in the place of, and rarely
+// once a minute has passed.
+func TestAskedAboutAddresses(t *testing.T) {
+	asked := ""
+	m := behind(t, nil, func(out http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/clusters" {
+			asked = r.URL.Query().Get("filter")
+			_, _ = fmt.Fprint(out, `{}`)
+		}
+		return r.URL.Path == "/clusters"
+	})
+	m.clusters = []bootstrap.Cluster{static("payments@1", 1), static("users@1", 1)}
+	if _, err := m.lacking(t.Context(), []bootstrap.Cluster{static("payments@2", 2)}, map[string]int{}, true); err != nil || asked != "^(payments@2|payments@1)$" {
+		t.Errorf("Envoy was asked about %s, %v", asked, err)
+	}
+	last := firstPause
+	for since := time.Duration(0); since < longestUnclear; since += last {
+		if last = pauseAfter(last, since); last > longestPause {
+			t.Fatalf("after %s it pauses for %s", since, last)
+		}
+	}
+	for range 5 {
+		last = pauseAfter(last, longestUnclear+1)
+	}
+	if last != rarely {
+		t.Errorf("it pauses for %s in the end", last)
+	}
+}
+
+// TestHousekeepingSaysNothing in the place of why something was rejected.
+func TestHousekeepingSaysNothing(t *testing.T) {
+	m := behind(t, numbered(1), func(http.ResponseWriter, *http.Request) bool { return false })
+	for _, state := range []lifecycle.MeshState{lifecycle.MeshRejected, lifecycle.MeshApplied, lifecycle.MeshPassthrough} {
+		m.change(func(s *lifecycle.MeshStatus) { s.State, s.Reason = state, "as it was" })
+		m.waiting("the volume is full")
+		if is := m.state().status; is.State != state || is.Reason != "as it was" {
+			t.Errorf("%s: it says %q", state, is.Reason)
+		}
+	}
+	m.want(numbered(2))
+	m.waiting("the volume is full")
+	if is := m.state().status; is.Reason != "the volume is full" {
+		t.Errorf("on its way, it says %q", is.Reason)
+	}
+}
+
+// TestDrainBeginsInTheMiddle of a change that took longer than `drain` waits: the listeners
+// that drain are not replaced.
+func TestDrainBeginsInTheMiddle(t *testing.T) {
+	next := numbered(2)
+	sealed(t, next)
+	var m *applier
+	version := func(file string) string {
+		content, _ := os.ReadFile(filepath.Join(m.sidecar.Folder, file))
+		var of struct {
+			Version string `json:"version_info"`
+		}
+		_ = json.Unmarshal(content, &of)
+		return of.Version
+	}
+	m = behind(t, numbered(1), func(_ http.ResponseWriter, _ *http.Request) bool {
+		if version(bootstrap.OutboundRoutesFile) == next.Version {
+			if err := os.WriteFile(filepath.Join(m.sidecar.Folder, draining), nil, 0o600); err != nil {
+				t.Error(err)
+			}
+		}
+		return false
+	})
+	m.want(next)
+	config := m.config
+	config.Generation = next
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error)
+	go func() { ended <- m.switchOver(ctx, config, nil) }()
+	eventually(t, "it says that the pod drains", func() (string, bool) {
+		is := m.state().status.Reason
+		return is, is == whileDraining
+	})
+	cancel()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), context.Canceled.Error()) {
+		t.Errorf("it ended with %v", err)
+	}
+	if got := version(bootstrap.ListenersFile); got != next.Version+"-trial" {
+		t.Errorf("the listeners are of %s", got)
+	}
+}
