@@ -12,7 +12,10 @@ import (
 // used: Node.js 5 s, Tomcat 20 s, nginx 75 s.
 const longKeepAlive = time.Minute
 
-const httpsPort = 443
+const (
+	httpPort, otherHTTPPort   = 80, 8080
+	httpsPort, otherHTTPSPort = 443, 8443
+)
 
 // WarnMeshService says what a valid document, with its defaults, probably does not
 // mean. Each begins with the path of the field.
@@ -25,7 +28,7 @@ func WarnMeshService(mesh *MeshService) []string {
 	for n := range mesh.Spec.Egress {
 		w.destination(&mesh.Spec.Egress[n], spec.Child("egress").Index(n))
 	}
-	w.fallbacks(mesh.Spec.Egress, spec.Child("egress"))
+	w.routes(mesh.Spec.Egress, spec.Child("egress"))
 	w.connecting(&mesh.Spec, spec.Child("egress"))
 	if mesh.Spec.UndeclaredEgress == UndeclaredRefused && len(mesh.Spec.Egress) == 0 {
 		w.add(spec.Child("undeclaredEgress"), "is Refused and egress is empty: the app can call nothing that is led through the sidecar")
@@ -41,6 +44,13 @@ func (w *warnings) add(path *field.Path, format string, args ...any) {
 
 func (w *warnings) inbound(port *InboundPort, path *field.Path) {
 	w.reserved(port.Port, path.Child("port"))
+	if tls := port.Port == httpsPort || port.Port == otherHTTPSPort; tls && port.Protocol == InboundHTTP {
+		for _, f := range port.httpOnly() {
+			if f.is {
+				w.add(path.Child(f.name), "is about requests, and on port %d the app usually speaks TLS itself: then only bytes are seen, and it does nothing", port.Port)
+			}
+		}
+	}
 	if port.Timeout != nil && port.Timeout.Duration == 0 {
 		w.add(path.Child("timeout"), "0s is no timeout, as if it were left out")
 	}
@@ -54,6 +64,9 @@ func (w *warnings) destination(to *Destination, path *field.Path) {
 	w.reserved(to.Port, path.Child("port"))
 	if to.Port == httpsPort && to.Protocol.IsHTTP() {
 		w.add(path.Child("protocol"), "is %s, and on port %d the app usually speaks TLS itself: then no request is seen; protocol TLS is what goes with it", to.Protocol, httpsPort)
+	}
+	if to.Protocol == ProtocolTCP {
+		w.bytes(to, path)
 	}
 	timeout := time.Duration(0)
 	if to.Timeout != nil {
@@ -74,36 +87,20 @@ func (w *warnings) destination(to *Destination, path *field.Path) {
 	}
 }
 
-// fallbacks are about routes whose fallback is for any failure.
-func (w *warnings) fallbacks(egress []Destination, path *field.Path) {
-	for n := range egress {
-		for m := range egress[n].Routes {
-			if fallback := egress[n].Routes[m].Fallback; fallback != nil && fallback.When == FallbackFails {
-				at := path.Index(n).Child("routes").Index(m)
-				w.fallback(&egress[n], &egress[n].Routes[m], at)
-			}
-		}
+// bytes are known by their port alone, so all that go to the port of another host are
+// this destination, too.
+func (w *warnings) bytes(to *Destination, path *field.Path) {
+	switch to.Port {
+	case httpsPort:
+		w.add(path.Child("protocol"), "is TCP: whatever is called on port %d is this destination, whatever the host; protocol TLS tells hosts apart", to.Port)
+		return
+	case httpPort, otherHTTPPort:
+		w.add(path.Child("protocol"), "is TCP: whatever is called on port %d is this destination, whatever the host; protocol HTTP tells hosts apart", to.Port)
+		return
 	}
-}
-
-func (w *warnings) fallback(of *Destination, route *Route, path *field.Path) {
-	grpc := of.Protocol == ProtocolGRPC || route.GRPC != nil
-	named := route.GRPC != nil && len(route.GRPC.Methods) > 0 || of.Retries != nil && len(of.Retries.SafeMethods) > 0
-	if grpc && !named {
-		w.add(path.Child("fallback", "when"), "Fails is for gRPC methods that are named, in grpc.methods or retries.safeMethods: for all others it is Absent, since they might be carried out twice")
-	}
-}
-
-// connecting is about a connectTimeout that is not the one: the bounds of a destination
-// are for everybody who calls it.
-func (w *warnings) connecting(spec *MeshServiceSpec, path *field.Path) {
-	bounds := spec.ConnectBounds()
-	for n := range spec.Egress {
-		to := &spec.Egress[n]
-		given := to.ConnectTimeout.Duration
-		if bound, bounded := bounds[to.Name]; bounded && given != defaultConnectTimeout && given > bound.Most {
-			w.add(path.Index(n).Child("connectTimeout"), "%s is longer than %s, which bounds connections to %s for everybody: it is %s",
-				shortDuration(given), bound.Why, to.Name, shortDuration(bound.Most))
+	for _, f := range []given{{"breakers", to.Breakers != nil}, {"connectTimeout", to.ConnectTimeout.Duration != defaultConnectTimeout}} {
+		if f.is {
+			w.add(path.Child(f.name), "is for every connection to port %d, whatever the host: of protocol TCP nothing else is known", to.Port)
 		}
 	}
 }

@@ -11,6 +11,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// toB is a spec with a destination of which a route, with this fallback, leads to another
+// one with these fields.
+func toB(fallback, fields string) string {
+	if fallback != "" {
+		fallback = ", " + fallback
+	}
+	return "egress: [{name: a, host: a.example.com, port: 80, routes: [{headers: [{name: x, value: blue}], to: b" + fallback + "}]}, {name: b, host: b.example.com, port: 80, " + fields + "}]"
+}
+
 func TestWarnMeshService(t *testing.T) {
 	tests := []struct {
 		name, spec string
@@ -71,6 +80,39 @@ func TestWarnMeshService(t *testing.T) {
 			"spec.egress[0].connectTimeout: 501ms is longer than half of spec.egress[0].timeout, which bounds connections to users for everybody: it is 500ms",
 		}},
 		{"connections that are not", destination("timeout: 1s, connectTimeout: 2s"), nil},
+		{"breakers before a fallback", toB("fallback: {}", "breakers: {maxRequests: 5, maxConnections: 3}"), []string{
+			"spec.egress[1].breakers: spec.egress[0].routes[0] leads here with a fallback: a request beyond them gets 503 and does not fall back",
+		}},
+		{"connections before a fallback", toB("fallback: {}", "breakers: {maxConnections: 3}"), []string{
+			"spec.egress[1].breakers: spec.egress[0].routes[0] leads here with a fallback: a request beyond them waits for a connection and does not fall back",
+		}},
+		{"breakers without a fallback", toB("", "breakers: {maxRequests: 5}"), nil},
+		{"a timeout where a route leads", toB("", "timeout: 1s, retries: {}"), []string{
+			"spec.egress[1].timeout: is not for the requests that spec.egress[0].routes[0] leads here: they have what the destination has that the app called",
+			"spec.egress[1].retries: is not for the requests that spec.egress[0].routes[0] leads here: they have what the destination has that the app called",
+		}},
+		{"no timeout where a route leads", toB("", "timeout: 0s"), []string{"spec.egress[1].timeout: 0s is no timeout, as if it were left out"}},
+		{"retries beside a fallback", "egress: [{name: a, host: a.example.com, port: 80, timeout: 1s, retries: {}, routes: [{headers: [{name: x, value: blue}], to: b}, {headers: [{name: x, value: red}], to: b, fallback: {}}]}, {name: b, host: b.example.com, port: 80}]", []string{
+			"spec.egress[0].retries: are not for the requests of spec.egress[0].routes[1]: a fallback is the one retry that they have",
+		}},
+		{"safe methods beside a fallback", "egress: [{name: a, host: a.example.com, port: 80, timeout: 1s, retries: {when: [Reset], safeMethods: [a.B/C]}, routes: [{headers: [{name: x, value: blue}], to: b, fallback: {when: Fails}}]}, {name: b, host: b.example.com, port: 80}]", nil},
+		{"HTTPS that comes in", "inbound: [{port: 8443, timeout: 1s, maxConnections: 5, rateLimit: {requests: 5}}]", []string{
+			"spec.inbound[0].timeout: is about requests, and on port 8443 the app usually speaks TLS itself: then only bytes are seen, and it does nothing",
+			"spec.inbound[0].rateLimit: is about requests, and on port 8443 the app usually speaks TLS itself: then only bytes are seen, and it does nothing",
+		}},
+		{"connections of HTTPS that comes in", "inbound: [{port: 443, maxConnections: 5}]", nil},
+		{"bytes on the port of HTTPS", "egress: [{name: a, host: a.example.com, port: 443, protocol: TCP, breakers: {maxConnections: 5}}]", []string{
+			"spec.egress[0].protocol: is TCP: whatever is called on port 443 is this destination, whatever the host; protocol TLS tells hosts apart",
+		}},
+		{"bytes on a port of HTTP", "egress: [{name: a, host: a.example.com, port: 8080, protocol: TCP}]", []string{
+			"spec.egress[0].protocol: is TCP: whatever is called on port 8080 is this destination, whatever the host; protocol HTTP tells hosts apart",
+		}},
+		{"limits of bytes", "egress: [{name: a, host: a.example.com, port: 7400, protocol: TCP, breakers: {maxConnections: 5}, connectTimeout: 1s}]", []string{
+			"spec.egress[0].breakers: is for every connection to port 7400, whatever the host: of protocol TCP nothing else is known",
+			"spec.egress[0].connectTimeout: is for every connection to port 7400, whatever the host: of protocol TCP nothing else is known",
+		}},
+		{"bytes without limits", "egress: [{name: a, host: a.example.com, port: 7400, protocol: TCP}]", nil},
+		{"limits of TLS", "egress: [{name: a, host: a.example.com, port: 443, protocol: TLS, breakers: {maxConnections: 5}, connectTimeout: 1s}]", nil},
 		{"all is refused", "undeclaredEgress: Refused", []string{
 			"spec.undeclaredEgress: is Refused and egress is empty: the app can call nothing that is led through the sidecar",
 		}},
