@@ -32,10 +32,16 @@ func (e *takenError) Error() string {
 	return fmt.Sprintf("ConfigMap %s is there and not Pillion's, so it is left as it is: rename or delete it", e.name.Name)
 }
 
-// contestedError is a ConfigMap that somebody else changes again and again.
-type contestedError struct{ name types.NamespacedName }
+// contestedError is a ConfigMap that somebody else changes or deletes again and again.
+type contestedError struct {
+	name    types.NamespacedName
+	deleted bool
+}
 
 func (e *contestedError) Error() string {
+	if e.deleted {
+		return fmt.Sprintf("another hand keeps deleting ConfigMap %s; it is made again every half a minute only: make that hand leave it alone", e.name.Name)
+	}
 	return fmt.Sprintf("another hand keeps changing ConfigMap %s; it is put right every half a minute only: make that hand leave it alone", e.name.Name)
 }
 
@@ -51,6 +57,9 @@ func (k *Keeper) store(ctx context.Context, document *unstructured.Unstructured,
 	found := &corev1.ConfigMap{}
 	err := k.client.Get(ctx, name, found)
 	if apierrors.IsNotFound(err) {
+		if !k.mayWrite(name, v.version) {
+			return &contestedError{name, true}
+		}
 		wanted := configMap(document, &corev1.ConfigMap{}, v.file)
 		if err := k.client.Create(ctx, wanted); err != nil {
 			return fmt.Errorf("creating ConfigMap %s: %w", name, err)
@@ -70,7 +79,7 @@ func (k *Keeper) store(ctx context.Context, document *unstructured.Unstructured,
 		return nil
 	}
 	if !k.mayWrite(name, v.version) {
-		return &contestedError{name}
+		return &contestedError{name, false}
 	}
 	// It carries the resourceVersion: what somebody stores in between is looked at anew.
 	if err := k.client.Update(ctx, wanted); err != nil {
@@ -81,6 +90,7 @@ func (k *Keeper) store(ctx context.Context, document *unstructured.Unstructured,
 }
 
 func (k *Keeper) wrote(name types.NamespacedName, stored *corev1.ConfigMap, version string) {
+	k.countMend(name)
 	k.keep(name, kept{stored.ResourceVersion, version})
 	k.metrics.writes.WithLabelValues(wroteConfigMap).Inc()
 	k.options.Log.Info("stored what a MeshService was rendered to", "configMap", name, "version", version)

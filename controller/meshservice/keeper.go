@@ -221,7 +221,17 @@ func (k *Keeper) mayWrite(name types.NamespacedName, version string) bool {
 	if k.mends[name] == nil {
 		k.mends[name] = rate.NewLimiter(rate.Every(writeInterval), writesAtOnce)
 	}
-	return k.mends[name].AllowN(k.options.Now(), 1)
+	return k.mends[name].TokensAt(k.options.Now()) >= 1
+}
+
+// countMend counts what was written: kube-apiserver may refuse it for a while, and that is no
+// other hand.
+func (k *Keeper) countMend(name types.NamespacedName) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if of := k.mends[name]; of != nil {
+		of.AllowN(k.options.Now(), 1)
+	}
 }
 
 // remember takes a MeshService's state into the metrics and the next look at the pods.

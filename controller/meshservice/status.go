@@ -3,6 +3,7 @@ package meshservice
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -72,7 +73,7 @@ func (k *Keeper) status(document *unstructured.Unstructured, before *v1alpha1.Me
 	if v.problems != nil {
 		missing = v.problems.Error()
 		set(v1alpha1.ConditionAccepted, metav1.ConditionFalse, reasonInvalid, v.problems.Error())
-		set(v1alpha1.ConditionRendered, metav1.ConditionFalse, reasonInvalid, "the document is not valid; "+inForce(after))
+		set(v1alpha1.ConditionRendered, metav1.ConditionFalse, reasonInvalid, "the document is not valid; "+inForce(after, nil))
 	} else {
 		set(v1alpha1.ConditionAccepted, metav1.ConditionTrue, reasonValid, "the document is valid")
 		if v.failed != nil {
@@ -80,7 +81,7 @@ func (k *Keeper) status(document *unstructured.Unstructured, before *v1alpha1.Me
 			if v.version == "" || v.version != after.Version {
 				missing = v.failed.Error()
 			}
-			set(v1alpha1.ConditionRendered, metav1.ConditionFalse, v.reason, v.failed.Error()+"; "+inForce(after))
+			set(v1alpha1.ConditionRendered, metav1.ConditionFalse, v.reason, v.failed.Error()+"; "+inForce(after, v.failed))
 		} else {
 			set(v1alpha1.ConditionRendered, metav1.ConditionTrue, reasonStored,
 				fmt.Sprintf("version %s, of %d bytes, is in ConfigMap %s", v.version, v.bytes, v1alpha1.MeshConfigMap(document.GetName())))
@@ -91,7 +92,11 @@ func (k *Keeper) status(document *unstructured.Unstructured, before *v1alpha1.Me
 }
 
 // inForce says what the pods run while there is nothing new for them.
-func inForce(status *v1alpha1.MeshServiceStatus) string {
+func inForce(status *v1alpha1.MeshServiceStatus, failed error) string {
+	var contested *contestedError
+	if errors.As(failed, &contested) && contested.deleted {
+		return "pods pass their traffic through while it is not there"
+	}
 	if status.Version == "" {
 		return "nothing was rendered yet, and pods pass their traffic through"
 	}
@@ -119,7 +124,7 @@ func (k *Keeper) applied(name types.NamespacedName, before, after *v1alpha1.Mesh
 	}
 	switch {
 	case missing != "":
-		reason, message := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionRendered).Reason, missing+"; "+inForce(after)
+		reason, message := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionRendered).Reason, missing+"; "+inForce(after, nil)
 		if counted != nil {
 			_, _, said := counted.condition()
 			message += "; " + said
