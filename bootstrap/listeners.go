@@ -287,7 +287,7 @@ const recoveryScript = `function envoy_on_response(handle)
   local own = unavailable and headers:get("x-envoy-upstream-service-time") == nil
   if own then
     local route = handle:streamInfo():routeName()
-    own = route == "` + passthroughRoute + `" or route == "` + connectRoute + `"
+    own = route == "` + PassthroughRoute + `" or route == "` + ConnectRoute + `"
   end
   if own or headers:get("connection") == "close" or headers:get("` + DrainingHeader + `") ~= nil then
     handle:streamInfo():drainConnectionUponCompletion()

@@ -154,7 +154,7 @@ func (d Destinations) refused() virtualHost {
 	var routes []route
 	for _, port := range slices.Sorted(maps.Keys(d.bytePorts())) {
 		for _, r := range []route{everyPath(passed), connect(passed)} {
-			r.Match.Headers = []headerMatch{{PortAside, stringMatch{strconv.Itoa(int(port))}}}
+			r.Match.Headers = []headerMatcher{{PortAside, stringMatcher{Exact: strconv.Itoa(int(port))}}}
 			routes = append(routes, r)
 		}
 	}

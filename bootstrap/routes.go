@@ -31,17 +31,8 @@ type route struct {
 type routeMatch struct {
 	Prefix   *string          `json:"prefix,omitempty"`
 	Connect  *struct{}        `json:"connect_matcher,omitempty"`
-	Headers  []headerMatch    `json:"headers,omitempty"`
+	Headers  []headerMatcher  `json:"headers,omitempty"`
 	Fraction *runtimeFraction `json:"runtime_fraction,omitempty"`
-}
-
-type headerMatch struct {
-	Name  string      `json:"name"`
-	Match stringMatch `json:"string_match"`
-}
-
-type stringMatch struct {
-	Exact string `json:"exact"`
 }
 
 type runtimeFraction struct {
@@ -180,17 +171,17 @@ func copied(from, to string) headerToAdd {
 // toward has no timeout: the client is the one who waits.
 func toward(cluster string) routeAction { return routeAction{Cluster: cluster, Timeout: seconds(0)} }
 
-// The names of the routes that lead where the client was going.
+// The names of the routes that lead where the client was going, in package envoy as well.
 const (
-	passthroughRoute = "passthrough"
-	connectRoute     = "connect"
+	PassthroughRoute = "passthrough"
+	ConnectRoute     = "connect"
 )
 
 func everyPath(to routeAction) route {
-	return route{Name: passthroughRoute, Match: routeMatch{Prefix: new(string)}, Route: &to}
+	return route{Name: PassthroughRoute, Match: routeMatch{Prefix: new(string)}, Route: &to}
 }
 
 // connect passes CONNECT on to a forward proxy.
 func connect(to routeAction) route {
-	return route{Name: connectRoute, Match: routeMatch{Connect: &struct{}{}}, Route: &to}
+	return route{Name: ConnectRoute, Match: routeMatch{Connect: &struct{}{}}, Route: &to}
 }

@@ -80,7 +80,7 @@ func (r *renderer) virtualHost(name string, of []mesh.Destination) *routev3.Virt
 			}
 		}
 		host.Routes = append(host.Routes, retried(d.Name, to, r.names[d.Name], d)...)
-		host.Routes = append(host.Routes, r.connect(d.Name+" connect", to))
+		host.Routes = append(host.Routes, r.connect(to))
 	}
 	host.Routes = append(host.Routes, r.undeclared()...)
 	return host
@@ -230,12 +230,12 @@ func toward(cluster string, timeout time.Duration) *routev3.RouteAction {
 // connect is for a forward proxy, which is where the connection was going: the host that
 // the client names is the one that the proxy is to connect to. Where what is not
 // declared is refused, so is this, since the proxy would get around it.
-func (r *renderer) connect(name string, m match) *routev3.Route {
+func (r *renderer) connect(m match) *routev3.Route {
 	m.connect = true
 	if r.service.RefuseUndeclared {
-		return m.refused(name, connectRefusal(r.service))
+		return m.refused(connectRefusal(r.service))
 	}
-	return m.to(name, toward(bootstrap.OutboundPassthrough, 0))
+	return m.passed()
 }
 
 // undeclared is what bootstrap's own virtual host does, for the names that are declared
@@ -244,25 +244,31 @@ func (r *renderer) connect(name string, m match) *routev3.Route {
 func (r *renderer) undeclared() []*routev3.Route {
 	anything := []match{{}, {connect: true}}
 	var routes []*routev3.Route
-	if r.service.RefuseUndeclared {
-		for _, d := range r.service.Egress {
-			if d.Protocol != mesh.TCP || slices.ContainsFunc(r.service.Egress, func(other mesh.Destination) bool { return other.Port == d.Port && other.Protocol.IsHTTP() }) {
-				continue
-			}
-			for _, m := range anything {
-				m.port = toPort(d.Port).port
-				routes = append(routes, m.to(d.Name, toward(bootstrap.OutboundPassthrough, 0)))
-			}
-		}
-	}
 	for _, m := range anything {
-		if r.service.RefuseUndeclared {
-			routes = append(routes, m.refused("undeclared", refusal(r.service)))
+		if !r.service.RefuseUndeclared {
+			routes = append(routes, m.passed())
 			continue
 		}
-		routes = append(routes, m.to("undeclared", toward(bootstrap.OutboundPassthrough, 0)))
+		for _, port := range r.bytePorts() {
+			routes = append(routes, match{port: port, connect: m.connect}.passed())
+		}
+		routes = append(routes, m.refused(refusal(r.service)))
 	}
 	return routes
+}
+
+// bytePorts are those on which there is TCP and no HTTP.
+func (r *renderer) bytePorts() (ports []string) {
+	http := map[uint16]bool{}
+	for _, d := range r.service.Egress {
+		http[d.Port] = http[d.Port] || d.Protocol.IsHTTP()
+	}
+	for _, d := range r.service.Egress {
+		if d.Protocol == mesh.TCP && !http[d.Port] {
+			ports = append(ports, toPort(d.Port).port)
+		}
+	}
+	return ports
 }
 
 // match is what a request has to have; all of it.
@@ -337,9 +343,18 @@ func (m match) to(name string, action *routev3.RouteAction) *routev3.Route {
 	return &routev3.Route{Name: name, Match: m.message(), Action: &routev3.Route_Route{Route: action}}
 }
 
+// passed leads where the client was going.
+func (m match) passed() *routev3.Route {
+	name := bootstrap.PassthroughRoute
+	if m.connect {
+		name = bootstrap.ConnectRoute
+	}
+	return m.to(name, toward(bootstrap.OutboundPassthrough, 0))
+}
+
 // refused answers with a sentence, a format of Envoy's.
-func (m match) refused(name, sentence string) *routev3.Route {
-	return &routev3.Route{Name: name, Match: m.message(), Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
+func (m match) refused(sentence string) *routev3.Route {
+	return &routev3.Route{Name: "refused", Match: m.message(), Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
 		Status: 403,
 		BodyFormat: &corev3.SubstitutionFormatString{Format: &corev3.SubstitutionFormatString_TextFormatSource{
 			TextFormatSource: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: sentence}},
