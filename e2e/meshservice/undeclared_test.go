@@ -173,12 +173,12 @@ func TestBytesOfAnOpenConnection(t *testing.T) {
 		- {name: ledger-web, host: ledger.test, port: 7402}
 	undeclaredEgress: Refused
 	`)
-	codes := map[string]int{"ledger.test:7400": 200, "other.test:7400": 200, "ledger.test:7401": 403}
-	each("on the connections from before", codes)
+	answers := map[string]int{"ledger.test:7400": 200, "other.test:7400": 200, "ledger.test:7401": 403}
+	each("on the connections from before", answers)
 	if n := connections.Load(); n != 3 {
 		t.Errorf("there were %d connections: this test cannot fail", n)
 	}
 	by.CloseIdleConnections()
-	delete(codes, "ledger.test:7401")
-	each("on new connections", codes)
+	delete(answers, "ledger.test:7401")
+	each("on new connections", answers)
 }
