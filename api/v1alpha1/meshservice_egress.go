@@ -259,7 +259,9 @@ type Route struct {
 
 // HeaderMatch is a header with exactly this value.
 type HeaderMatch struct {
-	// Name of the header, in any case. Required.
+	// Name of the header, in any case. Not the host, and none that is gone before routes are
+	// looked at: x-forwarded-proto, keep-alive, proxy-connection, transfer-encoding, those
+	// that give Envoy orders, as x-envoy-max-retries, and x-pillion-. Required.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256

@@ -111,6 +111,24 @@ func validateMatch(route *Route, protocol Protocol, path *field.Path) field.Erro
 	return errs
 }
 
+// ownHeaders begin with this: what sidecars set aside and tell each other.
+const ownHeaders = "x-pillion-"
+
+// goneHeaders are no longer there when Envoy looks for a request's route: package bootstrap
+// has it take off those by which a request would give it orders, and sets aside what it
+// would change; the others are for one connection only. Those for one connection that go on
+// with an upgrade or gRPC trailers (connection, upgrade, te) can match.
+func goneHeaders() []string {
+	return []string{
+		"x-forwarded-proto",
+		"x-envoy-upstream-rq-timeout-ms", "x-envoy-upstream-rq-per-try-timeout-ms", "x-envoy-upstream-rq-timeout-alt-response",
+		"x-envoy-upstream-stream-duration-ms", "x-envoy-upstream-alt-stat-name",
+		"x-envoy-retry-on", "x-envoy-retry-grpc-on", "x-envoy-max-retries", "x-envoy-retriable-status-codes",
+		"x-envoy-retriable-header-names", "x-envoy-hedge-on-per-try-timeout",
+		"keep-alive", "proxy-connection", "transfer-encoding",
+	}
+}
+
 func validateHeader(header *HeaderMatch, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	name, value := path.Child("name"), path.Child("value")
@@ -119,6 +137,10 @@ func validateHeader(header *HeaderMatch, path *field.Path) field.ErrorList {
 		errs = append(errs, field.Required(name, "a header as x-sandbox"))
 	case strings.EqualFold(header.Name, "host"):
 		errs = append(errs, field.Invalid(name, header.Name, "must not be the host: that is what the destination is known by"))
+	case strings.HasPrefix(strings.ToLower(header.Name), ownHeaders):
+		errs = append(errs, field.Invalid(name, header.Name, "must not begin with "+ownHeaders+": such headers are the sidecar's own"))
+	case slices.Contains(goneHeaders(), strings.ToLower(header.Name)):
+		errs = append(errs, field.Invalid(name, header.Name, "can never match: the sidecar takes this header off before it looks at routes"))
 	case len(header.Name) > MaxValue || !headerName.MatchString(header.Name):
 		errs = append(errs, field.Invalid(name, header.Name, fmt.Sprintf("must be the name of a header as x-sandbox: letters, digits and -, at most %d", MaxValue)))
 	}
