@@ -81,7 +81,12 @@ func start(t *testing.T, g *bootstrap.Generation) proxied {
 		}
 	})
 	for deadline := time.Now().Add(longest); ; time.Sleep(10 * time.Millisecond) {
-		if at, err := p.ask(t, "/listeners"); err == nil && strings.HasPrefix(at, "test::") {
+		// It has the address before it listens: names are looked up in between.
+		if state, err := p.ask(t, "/ready"); err == nil && state == "LIVE\n" {
+			at, err := p.ask(t, "/listeners")
+			if err != nil || !strings.HasPrefix(at, "test::") {
+				t.Fatalf("Envoy listens at %q, %v", at, err)
+			}
 			p.address = strings.TrimSpace(strings.TrimPrefix(at, "test::"))
 			return p
 		}
