@@ -86,16 +86,16 @@ func TestAttemptsAreDeaths(t *testing.T) {
 	m := &applier{sidecar: &Sidecar{Folder: t.TempDir()}}
 	step := func(name string, ends error, before, meanwhile, after int) {
 		t.Helper()
-		if n := m.attempts("v"); n != before {
+		if n := m.sidecar.times(attempt, "v"); n != before {
 			t.Errorf("%s: %d before, want %d", name, n, before)
 		}
 		_ = m.survive("v", func() error {
-			if n := m.attempts("v"); n != meanwhile {
+			if n := m.sidecar.times(attempt, "v"); n != meanwhile {
 				t.Errorf("%s: a death would be number %d, want %d", name, n, meanwhile)
 			}
 			return ends
 		})
-		if n := m.attempts("v"); n != after {
+		if n := m.sidecar.times(attempt, "v"); n != after {
 			t.Errorf("%s: %d after, want %d", name, n, after)
 		}
 	}
@@ -104,7 +104,7 @@ func TestAttemptsAreDeaths(t *testing.T) {
 	step("the sidecar ends", context.Canceled, 0, 1, 1)
 	step("it succeeds after that", nil, 1, 2, 1)
 	step("the sidecar ends again", context.Canceled, 1, 2, 2)
-	if n := m.attempts("w"); n != 0 {
+	if n := m.sidecar.times(attempt, "w"); n != 0 {
 		t.Errorf("another version has %d", n)
 	}
 }

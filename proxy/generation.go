@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -88,6 +86,9 @@ func (m *applier) run(ctx context.Context) {
 		return
 	}
 	time.AfterFunc(longestSettling, m.settle)
+	if m.config.Generation != nil {
+		go m.sidecar.prove(ctx)
+	}
 	m.awaitFirstAddresses(ctx)
 	for m.take(ctx); ctx.Err() == nil; pause(ctx, lookEvery) {
 		m.settle()
@@ -201,8 +202,11 @@ func (m *applier) judge(data []byte) (*bootstrap.Generation, error) {
 			return refuse("has another cluster under the name %s than the one in force", of.Name)
 		}
 	}
-	if n := m.attempts(g.Version); n >= mostAttempts {
+	if n := m.sidecar.times(attempt, g.Version); n >= mostAttempts {
 		return refuse("is not tried again: the sidecar has ended %d times while it was being applied", n)
+	}
+	if n := m.sidecar.times(starts, g.Version); n >= mostAttempts && !same(g, running) {
+		return refuse("%s", unsurvived(n))
 	}
 	return g, nil
 }
@@ -303,68 +307,3 @@ func (m *applier) count(what *int) {
 	defer m.mutex.Unlock()
 	*what++
 }
-
-// What outlives a container: the generation in force, and how often one was tried.
-
-const (
-	// lastGood is the generation in force, as it was read.
-	lastGood = "generation.json"
-	// attempt says which one is being tried, and how often it has been.
-	attempt = "attempt"
-	// mostAttempts of one that the sidecar does not survive.
-	mostAttempts = 3
-)
-
-// resume is the generation that an earlier container of this pod had in force; nil
-// where there was none or it cannot be read.
-func (s *Sidecar) resume() *bootstrap.Generation {
-	data, err := os.ReadFile(filepath.Join(s.Folder, lastGood))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	var g *bootstrap.Generation
-	if err == nil {
-		g, err = bootstrap.ParseGeneration(data)
-	}
-	if err != nil {
-		s.say("starting with the passthrough: what an earlier container had in force is lost: %v", err)
-		return nil
-	}
-	s.say("starting with %s, which an earlier container had in force", named(g))
-	return g
-}
-
-func (m *applier) attempts(version string) int {
-	content, _ := os.ReadFile(filepath.Join(m.sidecar.Folder, attempt))
-	var of string
-	n := 0
-	if _, err := fmt.Sscan(string(content), &of, &n); err != nil || of != version {
-		return 0
-	}
-	return n
-}
-
-// survive notes that a generation is tried, in case the sidecar does not survive a step of
-// that. A step that ends has been survived, with whatever error; one that the end of the
-// sidecar has cut off may be its cause.
-func (m *applier) survive(version string, step func() error) error {
-	died := m.attempts(version)
-	m.remember(version, died+1)
-	err := step()
-	switch {
-	case errors.Is(err, context.Canceled):
-	case died == 0:
-		m.forget()
-	default:
-		m.remember(version, died)
-	}
-	return err
-}
-
-func (m *applier) remember(version string, times int) {
-	if err := replace(filepath.Join(m.sidecar.Folder, attempt), fmt.Appendf(nil, "%s %d\n", version, times)); err != nil {
-		m.sidecar.say("%v", err)
-	}
-}
-
-func (m *applier) forget() { _ = os.Remove(filepath.Join(m.sidecar.Folder, attempt)) }

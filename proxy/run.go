@@ -39,6 +39,9 @@ type Sidecar struct {
 	Stdout, Stderr *os.File
 	// LastWords is what kubectl shows of a container that has ended.
 	LastWords LastWords
+
+	// provenAfter is another time than that, for tests.
+	provenAfter time.Duration
 }
 
 const (

@@ -43,6 +43,8 @@ type command struct {
 	MeshFolder, Namespace string
 	// MemoryGroup is the folder of a control group that it is to be in; empty for none.
 	MemoryGroup string
+	// ProvenAfter is a Sidecar's provenAfter.
+	ProvenAfter time.Duration
 }
 
 func superviseInstead(encoded string) int {
@@ -57,7 +59,7 @@ func superviseInstead(encoded string) int {
 			return 99
 		}
 	}
-	s := &Sidecar{Run: of.Run, Folder: of.Folder, MeshFolder: of.MeshFolder, PodNamespace: of.Namespace, EnvoyPath: of.EnvoyPath, Version: "v1", Stdout: os.Stdout, Stderr: os.Stderr, LastWords: LastWords(of.LastWords)}
+	s := &Sidecar{Run: of.Run, Folder: of.Folder, MeshFolder: of.MeshFolder, PodNamespace: of.Namespace, EnvoyPath: of.EnvoyPath, Version: "v1", Stdout: os.Stdout, Stderr: os.Stderr, LastWords: LastWords(of.LastWords), provenAfter: of.ProvenAfter}
 	return s.Supervise(Signals())
 }
 
