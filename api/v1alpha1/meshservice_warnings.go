@@ -88,20 +88,11 @@ func (w *warnings) destination(to *Destination, path *field.Path) {
 }
 
 // bytes are known by their port alone, so all that go to the port of another host are
-// this destination, too.
+// this destination, too: hardly what is meant of a port on which many hosts are called.
 func (w *warnings) bytes(to *Destination, path *field.Path) {
-	switch to.Port {
-	case httpsPort:
-		w.add(path.Child("protocol"), "is TCP: whatever is called on port %d is this destination, whatever the host; protocol TLS tells hosts apart", to.Port)
-		return
-	case httpPort, otherHTTPPort:
-		w.add(path.Child("protocol"), "is TCP: whatever is called on port %d is this destination, whatever the host; protocol HTTP tells hosts apart", to.Port)
-		return
-	}
-	for _, f := range []given{{"breakers", to.Breakers != nil}, {"connectTimeout", to.ConnectTimeout.Duration != defaultConnectTimeout}} {
-		if f.is {
-			w.add(path.Child(f.name), "is for every connection to port %d, whatever the host: of protocol TCP nothing else is known", to.Port)
-		}
+	instead := map[int32]Protocol{httpsPort: ProtocolTLS, httpPort: ProtocolHTTP, otherHTTPPort: ProtocolHTTP}[to.Port]
+	if instead != "" {
+		w.add(path.Child("protocol"), "is TCP: whatever is called on port %d is this destination, whatever the host; protocol %s tells hosts apart", to.Port, instead)
 	}
 }
 

@@ -107,11 +107,7 @@ func TestWarnMeshService(t *testing.T) {
 		{"bytes on a port of HTTP", "egress: [{name: a, host: a.example.com, port: 8080, protocol: TCP}]", []string{
 			"spec.egress[0].protocol: is TCP: whatever is called on port 8080 is this destination, whatever the host; protocol HTTP tells hosts apart",
 		}},
-		{"limits of bytes", "egress: [{name: a, host: a.example.com, port: 7400, protocol: TCP, breakers: {maxConnections: 5}, connectTimeout: 1s}]", []string{
-			"spec.egress[0].breakers: is for every connection to port 7400, whatever the host: of protocol TCP nothing else is known",
-			"spec.egress[0].connectTimeout: is for every connection to port 7400, whatever the host: of protocol TCP nothing else is known",
-		}},
-		{"bytes without limits", "egress: [{name: a, host: a.example.com, port: 7400, protocol: TCP}]", nil},
+		{"limits of bytes", "egress: [{name: a, host: a.example.com, port: 7400, protocol: TCP, breakers: {maxConnections: 5}, connectTimeout: 1s}]", nil},
 		{"limits of TLS", "egress: [{name: a, host: a.example.com, port: 443, protocol: TLS, breakers: {maxConnections: 5}, connectTimeout: 1s}]", nil},
 		{"all is refused", "undeclaredEgress: Refused", []string{
 			"spec.undeclaredEgress: is Refused and egress is empty: the app can call nothing that is led through the sidecar",
