@@ -9,7 +9,9 @@ import (
 // The clusters that are always there.
 const (
 	OutboundPassthrough = "outbound_passthrough"
-	InboundPassthrough  = "inbound_passthrough"
+	// OutboundGRPC is the passthrough of gRPC, and the same as the other one in statistics.
+	OutboundGRPC       = "outbound_passthrough_grpc"
+	InboundPassthrough = "inbound_passthrough"
 	// Blackhole has no endpoint: a connection that is sent there is closed.
 	Blackhole = "blackhole"
 )
@@ -34,12 +36,19 @@ const (
 
 type cluster struct {
 	Name             string             `json:"name"`
+	StatName         string             `json:"alt_stat_name,omitempty"`
 	DiscoveryType    string             `json:"type"`
 	LBPolicy         string             `json:"lb_policy,omitempty"`
 	ConnectTimeout   string             `json:"connect_timeout"`
 	CircuitBreakers  *circuitBreakers   `json:"circuit_breakers,omitempty"`
 	Protocols        *protocols         `json:"typed_extension_protocol_options,omitempty"`
 	ConnectionOption *upstreamKeepalive `json:"upstream_connection_options,omitempty"`
+	Bind             *bindConfig        `json:"upstream_bind_config,omitempty"`
+}
+
+// bindConfig without an address binds to none.
+type bindConfig struct {
+	SocketOptions []socketOption `json:"socket_options"`
 }
 
 type circuitBreakers struct {
@@ -110,8 +119,11 @@ type tcpKeepalive struct {
 }
 
 func (c Config) clusters() []cluster {
+	of := func(name string) cluster { return passthrough(name, seconds(c.UpstreamIdle), bound(c.upstreamAge())) }
+	grpc := of(OutboundGRPC)
+	grpc.StatName, grpc.Bind = OutboundPassthrough, &bindConfig{[]socketOption{userTimeout()}}
 	return []cluster{
-		passthrough(OutboundPassthrough, seconds(c.UpstreamIdle), bound(c.upstreamAge())),
+		of(OutboundPassthrough), grpc,
 		passthrough(InboundPassthrough, seconds(appIdle), ""),
 		{Name: Blackhole, DiscoveryType: "STATIC", ConnectTimeout: seconds(connectTimeout)},
 	}
@@ -168,6 +180,18 @@ type messageType struct {
 
 // keepalive finds a peer that is gone in 45 s.
 func keepalive() tcpKeepalive { return tcpKeepalive{Probes: 3, Time: 30, Interval: 5} }
+
+// userTimeout finds one that is gone in the same time while something is under way to it,
+// when the kernel sends no probes: without it a connection lives for a quarter of an hour
+// then. An HTTP/2 client sends one request after the other on it, and what gRPC clients
+// find it out with themselves ends at this Envoy. It is for gRPC and HTTP/2 alone: it also
+// ends a connection to a server that is there and does not read for so long, as servers
+// that are told to wait do, and those of HTTP/2 tell their clients to wait in another way.
+func userTimeout() socketOption {
+	const solTCP, tcpUserTimeout = 6, 18
+	k := keepalive()
+	return socketOption{"TCP_USER_TIMEOUT", solTCP, tcpUserTimeout, 1000 * (k.Time + k.Probes*k.Interval), "STATE_PREBIND"}
+}
 
 // seconds is a duration as protobuf's JSON has it; "0s" switches a timeout off.
 func seconds(d time.Duration) string {

@@ -22,6 +22,13 @@ func Keepalive() (probes, idle, interval uint32) {
 	return uint32(k.Probes), uint32(k.Time), uint32(k.Interval)
 }
 
+// UserTimeout is the socket option, by its level, name and value, that finds a peer that is
+// gone while something is under way to it. It is for what speaks HTTP/2.
+func UserTimeout() (description string, level, name, value int64) {
+	o := userTimeout()
+	return o.Description, int64(o.Level), int64(o.Name), int64(o.IntValue)
+}
+
 // InboundPrefix begins the names, in statistics, of clusters that lead to the pod's own app.
 const InboundPrefix = "inbound_"
 

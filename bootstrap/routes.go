@@ -32,6 +32,7 @@ type routeMatch struct {
 	Prefix   *string          `json:"prefix,omitempty"`
 	Connect  *struct{}        `json:"connect_matcher,omitempty"`
 	Headers  []headerMatcher  `json:"headers,omitempty"`
+	GRPC     *struct{}        `json:"grpc,omitempty"`
 	Fraction *runtimeFraction `json:"runtime_fraction,omitempty"`
 }
 
@@ -84,7 +85,9 @@ func (c Config) inboundRoutes(name string, to routeAction) typed[routeConfigurat
 
 func (c Config) outboundRoutes() typed[routeConfiguration] {
 	to := toward(OutboundPassthrough)
-	hosts := []any{virtualHostFor(everyPath(to), connect(to))}
+	grpc := everyPath(toward(OutboundGRPC))
+	grpc.Match.GRPC = &struct{}{}
+	hosts := []any{virtualHostFor(grpc, everyPath(to), connect(to))}
 	if c.Generation != nil {
 		hosts = c.Generation.Outbound.virtualHosts(hosts[0])
 	}

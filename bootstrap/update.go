@@ -109,7 +109,7 @@ func (g *Generation) Check(c Config) error {
 	if err := g.checkReach(); err != nil {
 		return err
 	}
-	known := []string{InboundPassthrough, OutboundPassthrough, Blackhole}
+	known := []string{InboundPassthrough, OutboundPassthrough, OutboundGRPC, Blackhole}
 	for _, of := range g.Clusters {
 		var message struct {
 			Name string `json:"name"`

@@ -62,6 +62,9 @@ func destinationCluster(d mesh.Destination) *clusterv3.Cluster {
 		c.OutlierDetection = outliers(d.Outliers)
 		c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: float64(panicBelow(d.Outliers))}}
 	}
+	if d.Protocol == mesh.HTTP2 || d.Protocol == mesh.GRPC {
+		c.UpstreamBindConfig = userTimeout()
+	}
 	return c
 }
 
@@ -180,6 +183,15 @@ func keepalive() *clusterv3.UpstreamConnectionOptions {
 	return &clusterv3.UpstreamConnectionOptions{TcpKeepalive: &corev3.TcpKeepalive{
 		KeepaliveProbes: number(probes), KeepaliveTime: number(idle), KeepaliveInterval: number(interval),
 	}}
+}
+
+// userTimeout finds one that is gone while something is under way to it. Without an address
+// it binds to none.
+func userTimeout() *corev3.BindConfig {
+	description, level, name, value := bootstrap.UserTimeout()
+	return &corev3.BindConfig{SocketOptions: []*corev3.SocketOption{{
+		Description: description, Level: level, Name: name, Value: &corev3.SocketOption_IntValue{IntValue: value}, State: corev3.SocketOption_STATE_PREBIND,
+	}}}
 }
 
 func httpOptions(idle, age time.Duration) *corev3.HttpProtocolOptions {

@@ -238,39 +238,6 @@ func (r *renderer) connect(m match) *routev3.Route {
 	return m.passed()
 }
 
-// undeclared is what bootstrap's own virtual host does, for the names that are declared
-// and the ports that are not. Ports of TCP are for any host: a connection that was open
-// before they were declared is still one for HTTP.
-func (r *renderer) undeclared() []*routev3.Route {
-	anything := []match{{}, {connect: true}}
-	var routes []*routev3.Route
-	for _, m := range anything {
-		if !r.service.RefuseUndeclared {
-			routes = append(routes, m.passed())
-			continue
-		}
-		for _, port := range r.bytePorts() {
-			routes = append(routes, match{port: port, connect: m.connect}.passed())
-		}
-		routes = append(routes, m.refused(refusal(r.service)))
-	}
-	return routes
-}
-
-// bytePorts are those on which there is TCP and no HTTP.
-func (r *renderer) bytePorts() (ports []string) {
-	http := map[uint16]bool{}
-	for _, d := range r.service.Egress {
-		http[d.Port] = http[d.Port] || d.Protocol.IsHTTP()
-	}
-	for _, d := range r.service.Egress {
-		if d.Protocol == mesh.TCP && !http[d.Port] {
-			ports = append(ports, toPort(d.Port).port)
-		}
-	}
-	return ports
-}
-
 // match is what a request has to have; all of it.
 type match struct {
 	// port that the connection goes to; empty for any.
@@ -345,11 +312,14 @@ func (m match) to(name string, action *routev3.RouteAction) *routev3.Route {
 
 // passed leads where the client was going.
 func (m match) passed() *routev3.Route {
-	name := bootstrap.PassthroughRoute
+	name, cluster := bootstrap.PassthroughRoute, bootstrap.OutboundPassthrough
 	if m.connect {
 		name = bootstrap.ConnectRoute
 	}
-	return m.to(name, toward(bootstrap.OutboundPassthrough, 0))
+	if m.grpc {
+		cluster = bootstrap.OutboundGRPC
+	}
+	return m.to(name, toward(cluster, 0))
 }
 
 // refused answers with a sentence, a format of Envoy's.

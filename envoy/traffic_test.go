@@ -46,7 +46,9 @@ func start(t *testing.T, g *bootstrap.Generation) proxied {
 		delete(message, "@type")
 		clusters = append(clusters, message)
 	}
-	clusters = append(clusters, map[string]any{"name": bootstrap.OutboundPassthrough, "type": "STATIC"})
+	for _, passthrough := range []string{bootstrap.OutboundPassthrough, bootstrap.OutboundGRPC} {
+		clusters = append(clusters, map[string]any{"name": passthrough, "type": "STATIC"})
+	}
 	manager := map[string]any{
 		"@type":       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
 		"stat_prefix": "test", "codec_type": "AUTO", "stream_idle_timeout": "0s",
