@@ -205,7 +205,7 @@ func (m *applier) judge(data []byte) (*bootstrap.Generation, error) {
 	if n := m.sidecar.times(attempt, g.Version); n >= mostAttempts {
 		return refuse("is not tried again: the sidecar has ended %d times while it was being applied", n)
 	}
-	if n := m.sidecar.times(starts, g.Version); n >= mostAttempts && !same(g, running) {
+	if n := m.sidecar.times(crashes, g.Version); n >= mostAttempts && !same(g, running) {
 		return refuse("%s", unsurvived(n))
 	}
 	return g, nil

@@ -7,22 +7,24 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/pillion-mesh/pillion/bootstrap"
+	"github.com/pillion-mesh/pillion/lifecycle"
 )
 
 // What outlives a container: the generation in force, how often one was tried, and how often
-// a container that started with it did not live.
+// Envoy crashed soon with it.
 
 const (
 	// lastGood is the generation in force, as it was read.
 	lastGood = "generation.json"
 	// attempt says which one is being tried, and how often it has been.
 	attempt = "attempt"
-	// starts says which one containers have started with, and how many in a row did not live for
-	// provenAfter.
-	starts = "starts"
+	// crashes says with which one Envoy crashed before it had served for provenAfter, and how often
+	// in a row.
+	crashes = "crashes"
 	// mostAttempts of one that the sidecar does not survive.
 	mostAttempts = 3
 	// provenAfter is how long Envoy has to serve.
@@ -45,28 +47,35 @@ func (s *Sidecar) resume() *bootstrap.Generation {
 		s.say("starting with the passthrough: what an earlier container had in force is lost: %v", err)
 		return nil
 	}
-	died := s.times(starts, g.Version)
-	if died >= mostAttempts {
-		s.say("starting with the passthrough: %s %s", named(g), unsurvived(died))
+	if crashed := s.times(crashes, g.Version); crashed >= mostAttempts {
+		s.say("starting with the passthrough: %s %s", named(g), unsurvived(crashed))
 		return nil
-	}
-	// One that ended while another generation was tried has ended of that.
-	if _, err := os.Stat(filepath.Join(s.Folder, attempt)); err != nil {
-		s.remember(starts, g.Version, died+1)
 	}
 	s.say("starting with %s, which an earlier container had in force", named(g))
 	return g
 }
 
 func unsurvived(times int) string {
-	return fmt.Sprintf("is not tried again: %d times in a row the sidecar has started with it, and ended before Envoy had served for %s", times, provenAfter)
+	return fmt.Sprintf("is not tried again: %d times in a row Envoy has crashed with it before it had served for %s", times, provenAfter)
 }
 
-// prove forgets starts that came to nothing, once Envoy has served for long enough with what
-// it was started with.
+// prove forgets crashes, once Envoy has served for long enough with what it was started with.
 func (s *Sidecar) prove(ctx context.Context) {
 	if pause(ctx, cmp.Or(s.provenAfter, provenAfter)) {
-		_ = os.Remove(filepath.Join(s.Folder, starts))
+		_ = os.Remove(filepath.Join(s.Folder, crashes))
+	}
+}
+
+// blame holds the end of Envoy against what is in force, unless somebody asked for it or sent
+// SIGKILL, or it came while another generation was tried. A container that is killed as
+// a whole does not come here, so nobody can take a document out of force by that.
+func (s *Sidecar) blame(running *lifecycle.MeshGeneration, status syscall.WaitStatus, asked string, outOfMemory bool) {
+	killed := status.Signaled() && status.Signal() == syscall.SIGKILL && !outOfMemory
+	if running == nil || asked != "" || killed {
+		return
+	}
+	if _, err := os.Stat(filepath.Join(s.Folder, attempt)); err != nil {
+		s.remember(crashes, running.Version, s.times(crashes, running.Version)+1)
 	}
 }
 

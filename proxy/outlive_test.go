@@ -6,16 +6,26 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/pillion-mesh/pillion/lifecycle"
 )
 
-// again kills the sidecar and starts it once more in its folder, as kubelet does.
-func (s *meshed) again(provenAfter time.Duration) {
+// again ends Envoy by a signal, or the whole container by none, and starts the sidecar once
+// more in its folder, as kubelet does.
+func (s *meshed) again(by syscall.Signal, provenAfter time.Duration) {
 	s.t.Helper()
-	_ = s.cmd.Process.Kill()
+	victim := s.cmd.Process.Pid
+	if by == 0 {
+		by = syscall.SIGKILL
+	} else {
+		victim = s.envoy(s.t)
+	}
+	if err := syscall.Kill(victim, by); err != nil {
+		s.t.Fatal(err)
+	}
 	<-s.done
 	before := s.command
 	s.process = start(s.t, s.pod, func(of *command) {
@@ -24,8 +34,9 @@ func (s *meshed) again(provenAfter time.Duration) {
 	s.waitReady(s.t)
 }
 
-// TestNotSurvived: a generation in force that no container lives with for long is given up,
-// which is said, and the next one is taken.
+// TestNotSurvived: a generation in force with which Envoy crashes again and again is given
+// up, which is said, and the next one is taken. One is not given up because somebody kills
+// containers or Envoys.
 func TestNotSurvived(t *testing.T) {
 	t.Parallel()
 	s := startMeshed(t, nil)
@@ -33,16 +44,18 @@ func TestNotSurvived(t *testing.T) {
 	g := numbered(1)
 	s.put(sealed(t, g))
 	s.await(g.Version, lifecycle.MeshApplied)
-	for range mostAttempts {
-		s.again(0)
+	for _, by := range []syscall.Signal{
+		syscall.SIGSEGV, 0, syscall.SIGKILL, 0, syscall.SIGKILL, syscall.SIGABRT, 0, syscall.SIGKILL,
+	} {
+		s.again(by, 0)
 		if is := s.await(g.Version, lifecycle.MeshApplied); is.Running == nil {
 			t.Fatalf("it was given up too early: %+v", is)
 		}
 	}
-	s.again(0)
+	s.again(syscall.SIGSEGV, 0)
 	is := s.await(g.Version, lifecycle.MeshRejected)
-	if is.Running != nil || !strings.Contains(is.Reason, "is not tried again: 3 times in a row the sidecar has started with it") {
-		t.Errorf("after %d deaths it is %+v", mostAttempts+1, is)
+	if is.Running != nil || !strings.Contains(is.Reason, "is not tried again: 3 times in a row Envoy has crashed with it") {
+		t.Errorf("after %d crashes it is %+v", mostAttempts, is)
 	}
 	if !strings.Contains(s.logged(), "starting with the passthrough: generation "+g.Version) {
 		t.Errorf("its log says nothing of that:\n%s", s.logged())
@@ -50,7 +63,7 @@ func TestNotSurvived(t *testing.T) {
 	next := numbered(2)
 	s.put(sealed(t, next))
 	s.await(next.Version, lifecycle.MeshApplied)
-	s.again(0)
+	s.again(0, 0)
 	if is := s.await(next.Version, lifecycle.MeshApplied); is.Running == nil {
 		t.Errorf("the next one is %+v", is)
 	}
@@ -65,37 +78,35 @@ func TestProven(t *testing.T) {
 	g := numbered(1)
 	s.put(sealed(t, g))
 	s.await(g.Version, lifecycle.MeshApplied)
-	noted := filepath.Join(s.Folder, starts)
-	s.again(0)
+	noted := filepath.Join(s.Folder, crashes)
+	s.again(syscall.SIGSEGV, 0)
 	if content, err := os.ReadFile(noted); string(content) != g.Version+" 1\n" {
 		t.Errorf("it is noted as %q, %v", content, err)
 	}
-	s.again(time.Second)
-	eventually(t, "its starts are forgotten", func() (string, bool) {
+	s.again(0, time.Second)
+	eventually(t, "its crashes are forgotten", func() (string, bool) {
 		content, err := os.ReadFile(noted)
 		return fmt.Sprintf("%s %v", content, err), errors.Is(err, os.ErrNotExist)
 	})
 }
 
-// TestDiedOfAnAttempt: a container that ended while another generation was being applied says
+// TestDiedOfAnAttempt: an Envoy that crashed while another generation was being applied says
 // nothing of the one in force.
 func TestDiedOfAnAttempt(t *testing.T) {
 	s, _ := unstarted(t)
-	g := numbered(1)
-	for file, content := range map[string][]byte{lastGood: sealed(t, g), attempt: []byte("another 1\n")} {
-		if err := os.WriteFile(filepath.Join(s.Folder, file), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	running, crashed := &lifecycle.MeshGeneration{Version: "running"}, syscall.WaitStatus(syscall.SIGSEGV)
+	if err := os.WriteFile(filepath.Join(s.Folder, attempt), []byte("another 1\n"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	for range mostAttempts + 1 {
-		if s.resume() == nil || s.times(starts, g.Version) != 0 {
-			t.Fatalf("it is counted: %d", s.times(starts, g.Version))
-		}
+	s.blame(running, crashed, "", false)
+	if n := s.times(crashes, "running"); n != 0 {
+		t.Errorf("it is counted %d times", n)
 	}
 	if err := os.Remove(filepath.Join(s.Folder, attempt)); err != nil {
 		t.Fatal(err)
 	}
-	if s.resume() == nil || s.times(starts, g.Version) != 1 {
-		t.Errorf("with no attempt it is counted %d times", s.times(starts, g.Version))
+	s.blame(running, crashed, "", false)
+	if n := s.times(crashes, "running"); n != 1 {
+		t.Errorf("with no attempt it is counted %d times", n)
 	}
 }

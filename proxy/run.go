@@ -110,7 +110,9 @@ func (s *Sidecar) supervise(signals <-chan os.Signal) (int, error) {
 	go mesh.run(ctx)
 
 	ended, asked := s.conduct(ctx, envoy, signals, quit)
-	return s.explain(envoy, ended, asked, oomKills() > kills)
+	outOfMemory := oomKills() > kills
+	s.blame(mesh.state().status.Running, ended, asked, outOfMemory)
+	return s.explain(envoy, ended, asked, outOfMemory)
 }
 
 // conduct passes signals on until Envoy has ended. asked says why it was told to;
