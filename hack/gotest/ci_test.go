@@ -30,7 +30,7 @@ func TestCIIsStrict(t *testing.T) {
 		}
 	}
 	// CI of the environment is not passed on: whoever runs it need not know of it.
-	command := exec.CommandContext(t.Context(), filepath.Join(root, ".ci/run"))
+	command := exec.CommandContext(t.Context(), filepath.Join(root, ".ci", "run"))
 	command.Env = []string{"PATH=" + filepath.Join(root, "bin") + ":" + os.Getenv("PATH")}
 	said, err := command.CombinedOutput()
 	if diff := cmp.Diff("test CI=true\ne2e CI=true\n", string(said)); err != nil || diff != "" {
