@@ -66,7 +66,7 @@ func (s *Sidecar) prove(ctx context.Context) {
 	}
 }
 
-// blame holds the end of Envoy against what is in force, unless somebody asked for it or sent
+// blame holds the early end of Envoy against what is in force, unless somebody asked for it or sent
 // SIGKILL, or it came while another generation was tried. A container that is killed as
 // a whole does not come here, so nobody can take a document out of force by that.
 func (s *Sidecar) blame(running *lifecycle.MeshGeneration, status syscall.WaitStatus, asked string, outOfMemory bool) {

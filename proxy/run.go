@@ -8,6 +8,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -93,7 +94,7 @@ func (s *Sidecar) supervise(signals <-chan os.Signal) (int, error) {
 	// Envoy ends with the thread that started it, so this one must not end before.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	kills := oomKills()
+	kills, started := oomKills(), time.Now()
 	envoy, err := s.start(path)
 	if err != nil {
 		_ = listener.Close()
@@ -111,7 +112,9 @@ func (s *Sidecar) supervise(signals <-chan os.Signal) (int, error) {
 
 	ended, asked := s.conduct(ctx, envoy, signals, quit)
 	outOfMemory := oomKills() > kills
-	s.blame(mesh.state().status.Running, ended, asked, outOfMemory)
+	if time.Since(started) < cmp.Or(s.provenAfter, provenAfter) {
+		s.blame(mesh.state().status.Running, ended, asked, outOfMemory)
+	}
 	return s.explain(envoy, ended, asked, outOfMemory)
 }
 
