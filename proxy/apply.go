@@ -32,6 +32,8 @@ var errSuperseded = errors.New("superseded")
 func (m *applier) apply(ctx context.Context, wanted *bootstrap.Generation) error {
 	next := m.config
 	next.Generation = wanted
+	m.try(next.Version())
+	defer m.try("")
 	changed, awaited := m.changedInPlace(clustersOf(next)), missingIn(m.clusters, clustersOf(next))
 	asked, err := m.askedFor(ctx, awaited)
 	if err != nil {

@@ -36,6 +36,9 @@ type applier struct {
 
 	mutex sync.Mutex
 	meshState
+	// trying is what is on its way, and blamed is whether Envoy has ended.
+	trying trying
+	blamed bool
 }
 
 // meshState is what others may know of an applier.

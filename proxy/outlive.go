@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/pillion-mesh/pillion/bootstrap"
-	"github.com/pillion-mesh/pillion/lifecycle"
 )
 
 // What outlives a container: the generation in force, how often one was tried, and how often
@@ -66,17 +65,33 @@ func (s *Sidecar) prove(ctx context.Context) {
 	}
 }
 
-// blame holds the early end of Envoy against what is in force, unless somebody asked for it or sent
-// SIGKILL, or it came while another generation was tried. A container that is killed as
-// a whole does not come here, so nobody can take a document out of force by that.
-func (s *Sidecar) blame(running *lifecycle.MeshGeneration, status syscall.WaitStatus, asked string, outOfMemory bool) {
-	killed := status.Signaled() && status.Signal() == syscall.SIGKILL && !outOfMemory
-	if running == nil || asked != "" || killed {
-		return
+// blame holds an early crash of Envoy against what it was trying, or else against what is in
+// force. Nobody can take a document out of force by a SIGKILL, nor does too little memory: of
+// what that hits, it says nothing. Nothing is forgotten afterwards, whatever comes to an end.
+func (m *applier) blame(status syscall.WaitStatus, asked string) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.blamed = true
+	running := m.status.Running
+	switch {
+	case asked != "" || status.Signaled() && status.Signal() == syscall.SIGKILL:
+	case m.trying.version != "":
+		m.sidecar.remember(attempt, m.trying.version, m.trying.died+1)
+	case running != nil:
+		m.sidecar.remember(crashes, running.Version, m.sidecar.times(crashes, running.Version)+1)
 	}
-	if _, err := os.Stat(filepath.Join(s.Folder, attempt)); err != nil {
-		s.remember(crashes, running.Version, s.times(crashes, running.Version)+1)
-	}
+}
+
+// trying is a generation that is on its way, and how often the sidecar ended while it was before.
+type trying struct {
+	version string
+	died    int
+}
+
+func (m *applier) try(version string) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.trying = trying{version, m.sidecar.times(attempt, version)}
 }
 
 // times that a file says of a version.
@@ -101,16 +116,25 @@ func (s *Sidecar) remember(file, version string, times int) {
 // sidecar has cut off may be its cause.
 func (m *applier) survive(version string, step func() error) error {
 	died := m.sidecar.times(attempt, version)
-	m.sidecar.remember(attempt, version, died+1)
+	m.note(version, died+1)
 	err := step()
-	switch {
-	case errors.Is(err, context.Canceled):
-	case died == 0:
-		m.forget()
-	default:
-		m.sidecar.remember(attempt, version, died)
+	if !errors.Is(err, context.Canceled) {
+		m.note(version, died)
 	}
 	return err
 }
 
-func (m *applier) forget() { _ = os.Remove(filepath.Join(m.sidecar.Folder, attempt)) }
+// note how often the sidecar has ended while a generation was tried.
+func (m *applier) note(version string, died int) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	switch {
+	case m.blamed:
+	case died == 0:
+		_ = os.Remove(filepath.Join(m.sidecar.Folder, attempt))
+	default:
+		m.sidecar.remember(attempt, version, died)
+	}
+}
+
+func (m *applier) forget() { m.note("", 0) }

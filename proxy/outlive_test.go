@@ -47,12 +47,12 @@ func TestNotSurvived(t *testing.T) {
 	for _, by := range []syscall.Signal{
 		syscall.SIGSEGV, 0, syscall.SIGKILL, 0, syscall.SIGKILL, syscall.SIGABRT, 0, syscall.SIGKILL,
 	} {
-		s.again(by, 0)
+		s.again(by, time.Hour)
 		if is := s.await(g.Version, lifecycle.MeshApplied); is.Running == nil {
 			t.Fatalf("it was given up too early: %+v", is)
 		}
 	}
-	s.again(syscall.SIGSEGV, 0)
+	s.again(syscall.SIGSEGV, time.Hour)
 	is := s.await(g.Version, lifecycle.MeshRejected)
 	if is.Running != nil || !strings.Contains(is.Reason, "is not tried again: 3 times in a row Envoy has crashed with it") {
 		t.Errorf("after %d crashes it is %+v", mostAttempts, is)
@@ -63,7 +63,7 @@ func TestNotSurvived(t *testing.T) {
 	next := numbered(2)
 	s.put(sealed(t, next))
 	s.await(next.Version, lifecycle.MeshApplied)
-	s.again(0, 0)
+	s.again(0, time.Hour)
 	if is := s.await(next.Version, lifecycle.MeshApplied); is.Running == nil {
 		t.Errorf("the next one is %+v", is)
 	}
@@ -90,23 +90,40 @@ func TestProven(t *testing.T) {
 	})
 }
 
-// TestDiedOfAnAttempt: an Envoy that crashed while another generation was being applied says
-// nothing of the one in force.
-func TestDiedOfAnAttempt(t *testing.T) {
+// TestCrashedInBetween: an Envoy that crashes while another generation is on its way, if only
+// waited for, is held against that one, and against it alone.
+func TestCrashedInBetween(t *testing.T) {
 	s, _ := unstarted(t)
-	running, crashed := &lifecycle.MeshGeneration{Version: "running"}, syscall.WaitStatus(syscall.SIGSEGV)
-	if err := os.WriteFile(filepath.Join(s.Folder, attempt), []byte("another 1\n"), 0o600); err != nil {
-		t.Fatal(err)
+	m := &applier{sidecar: s}
+	crashed := syscall.WaitStatus(syscall.SIGSEGV)
+	m.status.Running = &lifecycle.MeshGeneration{Version: "running"}
+	expect := func(when string, ofOther, ofRunning int) {
+		t.Helper()
+		if other, running := s.times(attempt, "other"), s.times(crashes, "running"); other != ofOther || running != ofRunning {
+			t.Errorf("%s: counted %d times of the other and %d times of the one in force, want %d and %d", when, other, running, ofOther, ofRunning)
+		}
 	}
-	s.blame(running, crashed, "", false)
-	if n := s.times(crashes, "running"); n != 0 {
-		t.Errorf("it is counted %d times", n)
-	}
-	if err := os.Remove(filepath.Join(s.Folder, attempt)); err != nil {
-		t.Fatal(err)
-	}
-	s.blame(running, crashed, "", false)
-	if n := s.times(crashes, "running"); n != 1 {
-		t.Errorf("with no attempt it is counted %d times", n)
-	}
+	m.try("other")
+	m.blame(crashed, "")
+	m.forget()
+	expect("waited for", 1, 0)
+
+	m.blamed = false
+	m.try("other")
+	_ = m.survive("other", func() error {
+		m.blame(crashed, "")
+		return errors.New("the admin interface is gone")
+	})
+	expect("in a step", 2, 0)
+
+	m.blamed = false
+	m.try("other")
+	m.blame(syscall.WaitStatus(syscall.SIGKILL), "")
+	m.try("")
+	m.blame(syscall.WaitStatus(syscall.SIGKILL), "")
+	m.blame(syscall.WaitStatus(syscall.SIGTERM), "SIGTERM")
+	expect("killed and asked", 2, 0)
+	// What an earlier attempt left behind changes nothing.
+	m.blame(crashed, "")
+	expect("with nothing on its way", 2, 1)
 }

@@ -111,11 +111,10 @@ func (s *Sidecar) supervise(signals <-chan os.Signal) (int, error) {
 	go mesh.run(ctx)
 
 	ended, asked := s.conduct(ctx, envoy, signals, quit)
-	outOfMemory := oomKills() > kills
 	if time.Since(started) < cmp.Or(s.provenAfter, provenAfter) {
-		s.blame(mesh.state().status.Running, ended, asked, outOfMemory)
+		mesh.blame(ended, asked)
 	}
-	return s.explain(envoy, ended, asked, outOfMemory)
+	return s.explain(envoy, ended, asked, oomKills() > kills)
 }
 
 // conduct passes signals on until Envoy has ended. asked says why it was told to;
