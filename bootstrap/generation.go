@@ -72,8 +72,9 @@ type Destinations struct {
 	// VirtualHosts are envoy.config.route.v3.VirtualHost, before the one for everything
 	// else. Each does to headers what bootstrap's own do, see routes.
 	VirtualHosts []json.RawMessage `json:"virtualHosts,omitempty"`
-	// HTTPPorts are those on which they match some request.
-	HTTPPorts []uint16 `json:"httpPorts,omitempty"`
+	// BytePorts are those of Connections without server names on which there is no
+	// destination of HTTP: HTTP is nothing but bytes there, too.
+	BytePorts []uint16 `json:"bytePorts,omitempty"`
 	// Connections are filter chains for what is no HTTP in the clear.
 	Connections []Connection `json:"connections,omitempty"`
 	// RefuseUndeclared answers HTTP to other destinations with 403 and this sentence, and

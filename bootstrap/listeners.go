@@ -286,8 +286,7 @@ const recoveryScript = `function envoy_on_response(handle)
   local unavailable = headers:get(":status") == "503" or headers:get("grpc-status") == "14"
   local own = unavailable and headers:get("x-envoy-upstream-service-time") == nil
   if own then
-    local route = handle:streamInfo():routeName()
-    own = route == "` + PassthroughRoute + `" or route == "` + ConnectRoute + `"
+    own = handle:streamInfo():routeName() == "` + PassthroughRoute + `"
   end
   if own or headers:get("connection") == "close" or headers:get("` + DrainingHeader + `") ~= nil then
     handle:streamInfo():drainConnectionUponCompletion()

@@ -89,9 +89,8 @@ func (c Config) outboundChains() []filterChain {
 	var chains []filterChain
 	// ports have chains of their own; true for all that may come.
 	ports := map[uint16]bool{}
-	asBytes := c.Generation.Outbound.bytePorts()
 	for _, of := range c.Generation.Outbound.Connections {
-		if _, known := ports[of.Port]; !known && !asBytes[of.Port] {
+		if _, known := ports[of.Port]; !known && !slices.Contains(c.Generation.Outbound.BytePorts, of.Port) {
 			ports[of.Port] = false
 			// The same as without a port: HTTP finds its destination by the host.
 			chains = append(chains, filterChain{
@@ -123,18 +122,6 @@ func (c Config) outboundChains() []filterChain {
 	return chains
 }
 
-// bytePorts are those on which HTTP is nothing but bytes either: a destination is known by
-// the port alone, and none by its host there.
-func (d Destinations) bytePorts() map[uint16]bool {
-	ports := map[uint16]bool{}
-	for _, of := range d.Connections {
-		if len(of.ServerNames) == 0 && !slices.Contains(d.HTTPPorts, of.Port) {
-			ports[of.Port] = true
-		}
-	}
-	return ports
-}
-
 // virtualHosts are those of the destinations, and one for all others.
 func (d Destinations) virtualHosts(others any) []any {
 	var hosts []any
@@ -150,11 +137,10 @@ func (d Destinations) virtualHosts(others any) []any {
 // refused answers every request, also those of gRPC clients in their way. A port of which
 // all bytes are let through is let through on a connection too that was open before that.
 func (d Destinations) refused() virtualHost {
-	passed := toward(OutboundPassthrough)
 	var routes []route
-	for _, port := range slices.Sorted(maps.Keys(d.bytePorts())) {
-		for _, r := range []route{everyPath(passed), connect(passed)} {
-			r.Match.Headers = []headerMatcher{{PortAside, stringMatcher{Exact: strconv.Itoa(int(port))}}}
+	if len(d.BytePorts) > 0 {
+		for _, r := range passed() {
+			r.Match.Headers = []headerMatcher{{PortAside, stringMatcher{Regex: &safeRegex{PortPattern(d.BytePorts)}}}}
 			routes = append(routes, r)
 		}
 	}

@@ -46,7 +46,7 @@ func declared() *Generation {
 		Outbound: Destinations{
 			VirtualHosts: []json.RawMessage{json.RawMessage(`{"name": "payments", "domains": ["payments.test"],
 				"routes": [{"match": {"prefix": ""}, "route": {"cluster": "payments@1", "timeout": "2s"}}]}`)},
-			HTTPPorts: []uint16{80},
+			BytePorts: []uint16{5432},
 			Connections: []Connection{
 				{Name: "db", Port: 5432, Cluster: "db@1"},
 				{Name: "api", Port: 443, ServerNames: []string{"api.test"}, Cluster: "payments@1"},

@@ -1,5 +1,10 @@
 package bootstrap
 
+import (
+	"strconv"
+	"strings"
+)
+
 type routeConfiguration struct {
 	Name                 string   `json:"name"`
 	VirtualHosts         []any    `json:"virtual_hosts"`
@@ -84,10 +89,7 @@ func (c Config) inboundRoutes(name string, to routeAction) typed[routeConfigurat
 }
 
 func (c Config) outboundRoutes() typed[routeConfiguration] {
-	to := toward(OutboundPassthrough)
-	grpc := everyPath(toward(OutboundGRPC))
-	grpc.Match.GRPC = &struct{}{}
-	hosts := []any{virtualHostFor(grpc, everyPath(to), connect(to))}
+	hosts := []any{virtualHostFor(passed()...)}
 	if c.Generation != nil {
 		hosts = c.Generation.Outbound.virtualHosts(hosts[0])
 	}
@@ -95,6 +97,13 @@ func (c Config) outboundRoutes() typed[routeConfiguration] {
 	of.Value.IgnorePort = c.Generation != nil
 	of.Value.RequestHeadersRemove = append(of.Value.RequestHeadersRemove, PortAside)
 	return of
+}
+
+// passed are the routes that lead where the client was going.
+func passed() []route {
+	grpc := everyPath(toward(OutboundGRPC))
+	grpc.Match.GRPC = &struct{}{}
+	return []route{grpc, everyPath(toward(OutboundPassthrough)), connect(toward(OutboundPassthrough))}
 }
 
 func (c Config) routes(name string, hosts ...any) typed[routeConfiguration] {
@@ -127,6 +136,15 @@ const (
 // PortAside is the header that tells routes which port a connection goes to: a route can
 // go by headers, and by no address.
 const PortAside = "x-pillion-port"
+
+// PortPattern is a regular expression for it: one of the ports.
+func PortPattern(ports []uint16) string {
+	var all []string
+	for _, port := range ports {
+		all = append(all, strconv.Itoa(int(port)))
+	}
+	return strings.Join(all, "|")
+}
 
 type headerMutations struct {
 	Type      string           `json:"@type"`
@@ -174,11 +192,9 @@ func copied(from, to string) headerToAdd {
 // toward has no timeout: the client is the one who waits.
 func toward(cluster string) routeAction { return routeAction{Cluster: cluster, Timeout: seconds(0)} }
 
-// The names of the routes that lead where the client was going, in package envoy as well.
-const (
-	PassthroughRoute = "passthrough"
-	ConnectRoute     = "connect"
-)
+// PassthroughRoute is the name of the routes that lead where the client was going, in
+// package envoy as well. No destination's name has an underscore.
+const PassthroughRoute = "_passthrough"
 
 func everyPath(to routeAction) route {
 	return route{Name: PassthroughRoute, Match: routeMatch{Prefix: new(string)}, Route: &to}
@@ -186,5 +202,5 @@ func everyPath(to routeAction) route {
 
 // connect passes CONNECT on to a forward proxy.
 func connect(to routeAction) route {
-	return route{Name: ConnectRoute, Match: routeMatch{Connect: &struct{}{}}, Route: &to}
+	return route{Name: PassthroughRoute, Match: routeMatch{Connect: &struct{}{}}, Route: &to}
 }

@@ -38,14 +38,11 @@ func Render(s *mesh.Service) (*bootstrap.Generation, error) {
 		}
 	}
 	for _, d := range s.Egress {
-		if d.Protocol.IsHTTP() {
-			g.Outbound.HTTPPorts = append(g.Outbound.HTTPPorts, d.Port)
-		} else {
+		if !d.Protocol.IsHTTP() {
 			g.Outbound.Connections = append(g.Outbound.Connections, r.connection(d))
 		}
 	}
-	slices.Sort(g.Outbound.HTTPPorts)
-	g.Outbound.HTTPPorts = slices.Compact(g.Outbound.HTTPPorts)
+	g.Outbound.BytePorts = bytePorts(s)
 	for _, host := range r.virtualHosts() {
 		g.Outbound.VirtualHosts = append(g.Outbound.VirtualHosts, r.raw(host.GetName(), host))
 	}
@@ -70,7 +67,7 @@ func refusal(s *mesh.Service) string {
 	return fmt.Sprintf("%%REQ(:AUTHORITY)%% is not among the destinations of %s: undeclaredEgress of MeshService %s/%s is Refused, and no entry of its egress has this host and port\n", s.Name, s.Namespace, s.Name)
 }
 
-// connectRefusal is one, too.
+// connectRefusal is a format of Envoy's, too.
 func connectRefusal(s *mesh.Service) string {
 	return fmt.Sprintf("undeclaredEgress of MeshService %s/%s is Refused: CONNECT would get around it\n", s.Namespace, s.Name)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -235,13 +234,13 @@ func (r *renderer) connect(m match) *routev3.Route {
 	if r.service.RefuseUndeclared {
 		return m.refused(connectRefusal(r.service))
 	}
-	return m.passed()
+	return m.to(bootstrap.PassthroughRoute, toward(bootstrap.OutboundPassthrough, 0))
 }
 
 // match is what a request has to have; all of it.
 type match struct {
-	// port that the connection goes to; empty for any.
-	port string
+	// ports that the connection may go to; empty for any.
+	ports []uint16
 	// connect requests only.
 	connect bool
 	headers []mesh.Header
@@ -252,7 +251,7 @@ type match struct {
 	repeatable bool
 }
 
-func toPort(port uint16) match { return match{port: strconv.Itoa(int(port))} }
+func toPort(port uint16) match { return match{ports: []uint16{port}} }
 
 // methods are the matches of a route: one for each gRPC method that it names.
 func methods(m match, to mesh.Route) []match {
@@ -311,15 +310,14 @@ func (m match) to(name string, action *routev3.RouteAction) *routev3.Route {
 }
 
 // passed leads where the client was going.
-func (m match) passed() *routev3.Route {
-	name, cluster := bootstrap.PassthroughRoute, bootstrap.OutboundPassthrough
-	if m.connect {
-		name = bootstrap.ConnectRoute
+func (m match) passed() []*routev3.Route {
+	grpc, connect := m, m
+	grpc.grpc, connect.connect = true, true
+	return []*routev3.Route{
+		grpc.to(bootstrap.PassthroughRoute, toward(bootstrap.OutboundGRPC, 0)),
+		m.to(bootstrap.PassthroughRoute, toward(bootstrap.OutboundPassthrough, 0)),
+		connect.to(bootstrap.PassthroughRoute, toward(bootstrap.OutboundPassthrough, 0)),
 	}
-	if m.grpc {
-		cluster = bootstrap.OutboundGRPC
-	}
-	return m.to(name, toward(cluster, 0))
 }
 
 // refused answers with a sentence, a format of Envoy's.
@@ -346,22 +344,27 @@ func (m match) message() *routev3.RouteMatch {
 	if m.grpc {
 		rm.Grpc = &routev3.RouteMatch_GrpcRouteMatchOptions{}
 	}
-	if m.port != "" {
-		rm.Headers = append(rm.Headers, header(bootstrap.PortAside, exactly(m.port)))
+	if len(m.ports) == 1 {
+		rm.Headers = append(rm.Headers, header(bootstrap.PortAside, exactly(bootstrap.PortPattern(m.ports))))
+	} else if len(m.ports) > 1 {
+		rm.Headers = append(rm.Headers, header(bootstrap.PortAside, matching(bootstrap.PortPattern(m.ports))))
 	}
 	for _, h := range m.headers {
 		rm.Headers = append(rm.Headers, header(h.Name, exactly(h.Value)))
 	}
 	if m.repeatable {
-		rm.Headers = append(rm.Headers, header(":method", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
-			SafeRegex: &matcherv3.RegexMatcher{Regex: "GET|HEAD|OPTIONS|PUT|DELETE"},
-		}}))
+		rm.Headers = append(rm.Headers, header(":method", matching("GET|HEAD|OPTIONS|PUT|DELETE")))
 	}
 	return rm
 }
 
 func exactly(value string) *matcherv3.StringMatcher {
 	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}}
+}
+
+// matching is a regular expression for the whole value.
+func matching(pattern string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: pattern}}}
 }
 
 func header(name string, value *matcherv3.StringMatcher) *routev3.HeaderMatcher {

@@ -1,6 +1,8 @@
 package envoy
 
 import (
+	"slices"
+
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/pillion-mesh/pillion/mesh"
@@ -11,28 +13,23 @@ import (
 // before they were declared is still one for HTTP.
 func (r *renderer) undeclared() []*routev3.Route {
 	if !r.service.RefuseUndeclared {
-		return []*routev3.Route{match{grpc: true}.passed(), match{}.passed(), match{connect: true}.passed()}
+		return match{}.passed()
 	}
 	var routes []*routev3.Route
-	for _, m := range []match{{}, {connect: true}} {
-		for _, port := range r.bytePorts() {
-			routes = append(routes, match{port: port, connect: m.connect}.passed())
-		}
-		routes = append(routes, m.refused(refusal(r.service)))
+	if ports := bytePorts(r.service); len(ports) > 0 {
+		routes = match{ports: ports}.passed()
 	}
-	return routes
+	return append(routes, match{}.refused(refusal(r.service)), match{connect: true}.refused(refusal(r.service)))
 }
 
 // bytePorts are those on which there is TCP and no HTTP.
-func (r *renderer) bytePorts() (ports []string) {
-	http := map[uint16]bool{}
-	for _, d := range r.service.Egress {
-		http[d.Port] = http[d.Port] || d.Protocol.IsHTTP()
-	}
-	for _, d := range r.service.Egress {
-		if d.Protocol == mesh.TCP && !http[d.Port] {
-			ports = append(ports, toPort(d.Port).port)
+func bytePorts(s *mesh.Service) (ports []uint16) {
+	for _, d := range s.Egress {
+		http := slices.ContainsFunc(s.Egress, func(other mesh.Destination) bool { return other.Port == d.Port && other.Protocol.IsHTTP() })
+		if d.Protocol == mesh.TCP && !http {
+			ports = append(ports, d.Port)
 		}
 	}
+	slices.Sort(ports)
 	return ports
 }

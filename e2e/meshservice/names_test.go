@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/pillion-mesh/pillion/bootstrap"
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
 )
 
@@ -57,12 +58,20 @@ func TestDestinationsByNameAndPort(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	declared, called := c.pod("declared", "cart.test"), c.pod("called")
-	for _, port := range []string{"80", "8080"} {
-		c.serve(declared, says("declared "+port), port)
+	// Envoy's routes go by a header, which is nobody else's to say or to see.
+	var told tally
+	serves := func(p *sandbox.Pod, ports ...string) {
+		for _, port := range ports {
+			c.serve(p, func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get(bootstrap.PortAside) != "" {
+					told.add(p.Name)
+				}
+				says(p.Name + " " + port)(w, r)
+			}, port)
+		}
 	}
-	for _, port := range []string{"80", "8080", "8081"} {
-		c.serve(called, says("called "+port), port)
-	}
+	serves(declared, "80", "8080")
+	serves(called, "80", "8080", "8081")
 	const egress = `egress:
 		- {name: cart, host: cart.test, port: 8080}
 		- {name: cart-web, host: cart.test, port: 80}
@@ -80,15 +89,19 @@ func TestDestinationsByNameAndPort(t *testing.T) {
 		{"8080", "other.test:8080", "called 8080", ""},
 	} {
 		for pod, want := range map[*meshed]string{passing: test.passed, refusing: test.refused} {
+			// The header that Envoy's routes go by is nobody else's to say.
 			by := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				return pod.DialToSpeak(ctx, network, net.JoinHostPort(called.IPv4.String(), test.port))
 			}}
-			a := ask(t.Context(), by, http.MethodPost, "http://"+test.host+"/")
+			a := ask(t.Context(), by, http.MethodPost, "http://"+test.host+"/", bootstrap.PortAside, "8080")
 			if want == "" {
 				a.wants(t, "refused: "+test.host+" on port "+test.port, http.StatusForbidden)
 			} else if a.body != want {
 				t.Errorf("%s on port %s: %s, want %q", test.host, test.port, a, want)
 			}
 		}
+	}
+	if told.of("declared")+told.of("called") > 0 {
+		t.Errorf("servers see %s", bootstrap.PortAside)
 	}
 }
