@@ -66,7 +66,7 @@ func TestDestinationsByNameAndPort(t *testing.T) {
 				if r.Header.Get(bootstrap.PortAside) != "" {
 					told.add(p.Name)
 				}
-				says(p.Name + " " + port)(w, r)
+				says(p.Name+" "+port)(w, r)
 			}, port)
 		}
 	}
