@@ -71,17 +71,18 @@ func (k *Keeper) status(document *unstructured.Unstructured, before *v1alpha1.Me
 	}
 	missing := "" // why the pods cannot have what this generation says
 	if v.problems != nil {
-		missing = v.problems.Error()
+		missing = v.problems.Error() + "; " + inForce(after, nil)
 		set(v1alpha1.ConditionAccepted, metav1.ConditionFalse, reasonInvalid, v.problems.Error())
 		set(v1alpha1.ConditionRendered, metav1.ConditionFalse, reasonInvalid, "the document is not valid; "+inForce(after, nil))
 	} else {
 		set(v1alpha1.ConditionAccepted, metav1.ConditionTrue, reasonValid, "the document is valid")
 		if v.failed != nil {
-			// What has the version in force was stored, and somebody else's hand is on it since.
-			if v.version == "" || v.version != after.Version {
-				missing = v.failed.Error()
+			problem := v.failed.Error() + "; " + inForce(after, v.failed)
+			// What has the version in force was stored. Where somebody else changes it since, pods run it all the same.
+			if v.version == "" || v.version != after.Version || isGone(v.failed) {
+				missing = problem
 			}
-			set(v1alpha1.ConditionRendered, metav1.ConditionFalse, v.reason, v.failed.Error()+"; "+inForce(after, v.failed))
+			set(v1alpha1.ConditionRendered, metav1.ConditionFalse, v.reason, problem)
 		} else {
 			set(v1alpha1.ConditionRendered, metav1.ConditionTrue, reasonStored,
 				fmt.Sprintf("version %s, of %d bytes, is in ConfigMap %s", v.version, v.bytes, v1alpha1.MeshConfigMap(document.GetName())))
@@ -91,10 +92,17 @@ func (k *Keeper) status(document *unstructured.Unstructured, before *v1alpha1.Me
 	return after
 }
 
+// isGone says whether pods find nothing of ours: somebody deletes it again and again, or has a
+// ConfigMap of that name.
+func isGone(failed error) bool {
+	var contested *contestedError
+	var taken *takenError
+	return errors.As(failed, &contested) && contested.deleted || errors.As(failed, &taken)
+}
+
 // inForce says what the pods run while there is nothing new for them.
 func inForce(status *v1alpha1.MeshServiceStatus, failed error) string {
-	var contested *contestedError
-	if errors.As(failed, &contested) && contested.deleted {
+	if isGone(failed) {
 		return "pods pass their traffic through while it is not there"
 	}
 	if status.Version == "" {
@@ -124,7 +132,7 @@ func (k *Keeper) applied(name types.NamespacedName, before, after *v1alpha1.Mesh
 	}
 	switch {
 	case missing != "":
-		reason, message := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionRendered).Reason, missing+"; "+inForce(after, nil)
+		reason, message := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionRendered).Reason, missing
 		if counted != nil {
 			_, _, said := counted.condition()
 			message += "; " + said

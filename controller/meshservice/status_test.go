@@ -91,7 +91,11 @@ func TestAppliedOfWhatIsMissing(t *testing.T) {
 			"False RenderFailed: no cluster; what was rendered before, version v1, stays in force; 2 of 2 pods run version v1"},
 		"not stored": {verdict{version: "v2", failed: errors.New("no space"), reason: reasonStoreFailed},
 			"False StoreFailed: no space; what was rendered before, version v1, stays in force; 2 of 2 pods run version v1"},
-		"another's since it was stored": {verdict{version: "v1", failed: errors.New("taken"), reason: reasonNameTaken}, "True AllPods: 2 of 2 pods run version v1"},
+		"changed since it was stored": {verdict{version: "v1", failed: &contestedError{}, reason: reasonContested}, "True AllPods: 2 of 2 pods run version v1"},
+		"deleted since it was stored": {verdict{version: "v1", failed: &contestedError{deleted: true}, reason: reasonContested},
+			"False Contested: " + (&contestedError{deleted: true}).Error() + "; pods pass their traffic through while it is not there; 2 of 2 pods run version v1"},
+		"another's since it was stored": {verdict{version: "v1", failed: &takenError{}, reason: reasonNameTaken},
+			"False NameTaken: " + (&takenError{}).Error() + "; pods pass their traffic through while it is not there; 2 of 2 pods run version v1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			document := documentOf(t, "")
