@@ -192,6 +192,7 @@ type httpConnectionManager struct {
 	GenerateRequestID   bool                `json:"generate_request_id"`
 	PreserveRequestID   bool                `json:"preserve_external_request_id"`
 	SkipXFFAppend       bool                `json:"skip_xff_append"`
+	ForwardClientCert   string              `json:"forward_client_cert_details"`
 	Proxy100Continue    bool                `json:"proxy_100_continue"`
 	LocalReplies        *localReplies       `json:"local_reply_config"`
 	AccessLog           []extension         `json:"access_log,omitempty"`
@@ -237,7 +238,9 @@ func (c Config) httpConnectionManager(direction string, of httpOptions) extensio
 		// What Kubernetes' and Docker's own clients ask for, beside WebSocket.
 		Upgrades:     []upgrade{{"websocket"}, {"spdy/3.1"}, {"tcp"}, {"CONNECT"}},
 		ServerHeader: "PASS_THROUGH", PreserveRequestID: true, SkipXFFAppend: true, Proxy100Continue: true,
-		LocalReplies: grpcTimeouts(), AccessLog: c.accessLog(direction),
+		// An ingress in front of the pod says which certificate its client had.
+		ForwardClientCert: "ALWAYS_FORWARD_ONLY",
+		LocalReplies:      grpcTimeouts(), AccessLog: c.accessLog(direction),
 	}
 	// Apache's HttpClient, from 5.4 on, offers TLS with each request. Servers that do not
 	// want it go on as if they had not been asked; Envoy alone would answer 403.

@@ -64,8 +64,8 @@ func exchanges() []exchange {
 	return []exchange{
 		{"no header is added", get + "\r\n", ok, plain, "200 OK", "ok"},
 		{
-			"what the client said of itself stays", get + "X-Forwarded-Proto: https\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n", ok,
-			append(plain, "X-Forwarded-Proto: https", "X-Forwarded-For: 10.0.0.1"), "200 OK", "ok",
+			"what the client said of itself stays", get + "X-Forwarded-Proto: https\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Client-Cert: By=other\r\n\r\n", ok,
+			append(plain, "X-Forwarded-Proto: https", "X-Forwarded-For: 10.0.0.1", "X-Forwarded-Client-Cert: By=other"), "200 OK", "ok",
 		},
 		{
 			"a name of ours does not become the client's word", get + "x-pillion-forwarded-proto: https\r\n\r\n", ok,

@@ -43,7 +43,7 @@ func exchanges() map[string]exchange {
 		"what is said stays": {
 			request: []string{
 				"PUT /a/../b//c?q=%zz&x=%2F HTTP/1.1", "Host: shop.test:8080", "x-lower: 1", "X-MiXeD-Case: two  spaces", "X-Empty: ",
-				"Cookie: a=1; b=2", "Accept-Encoding: br", "User-Agent: theirs/1.0", "X-Request-Id: mine", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https", "content-length: " + body,
+				"Cookie: a=1; b=2", "Accept-Encoding: br", "User-Agent: theirs/1.0", "X-Request-Id: mine", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https", "X-Forwarded-Client-Cert: By=theirs", "content-length: " + body,
 			},
 			body: "body",
 			answer: []string{
