@@ -48,8 +48,8 @@ func TestAdaptiveConcurrencyKeepsLatencyUnderOverload(t *testing.T) {
 	if limited.percentile(50) > control.percentile(50)/3 {
 		t.Errorf("p50 is %s, and %s without it: want a third at most", limited.percentile(50), control.percentile(50))
 	}
-	if limited.percentile(90) > control.percentile(90)/2 {
-		t.Errorf("p90 is %s, and %s without it: want half at most", limited.percentile(90), control.percentile(90))
+	if limited.percentile(99) > control.percentile(99)/2 {
+		t.Errorf("p99 is %s, and %s without it: want half at most", limited.percentile(99), control.percentile(99))
 	}
 	if ahead > aheadControl/2 {
 		t.Errorf("of a hundred requests 99 find up to %d in the app, and %d without it: want half at most", ahead, aheadControl)
