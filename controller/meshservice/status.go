@@ -92,12 +92,10 @@ func (k *Keeper) status(document *unstructured.Unstructured, before *v1alpha1.Me
 	return after
 }
 
-// isGone says whether pods find nothing of ours: somebody deletes it again and again, or has a
-// ConfigMap of that name.
+// isGone says whether pods find no ConfigMap, since somebody deletes it again and again.
 func isGone(failed error) bool {
 	var contested *contestedError
-	var taken *takenError
-	return errors.As(failed, &contested) && contested.deleted || errors.As(failed, &taken)
+	return errors.As(failed, &contested) && contested.deleted
 }
 
 // inForce says what the pods run while there is nothing new for them.
