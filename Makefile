@@ -112,7 +112,7 @@ test: ## run every test, with a real etcd, kube-apiserver (compiled once), Envoy
 soak: ## the long forms of the tests under load, the longest for SOAK (1h)
 	@hack/cluster/build control-plane helm helm3
 	@PILLION_SOAK=$(SOAK) go test -timeout 6h -count 1 -v ./e2e/replicas
-	@PILLION_SOAK=$(SOAK) go test -timeout 1h -count 1 -v -run '^(TestThousandChanges|TestKilledInTheMiddle)$$' ./e2e/dataplane
+	@PILLION_SOAK=$(SOAK) go test -timeout 1h -parallel 4 -count 1 -v -run '^(TestThousandChanges|TestKilledInTheMiddle)$$' ./e2e/dataplane
 	@[ $$(id -u) != 0 ] || { hack/packages e2e; PILLION_SOAK=$(SOAK) hack/e2e -v -run '^TestCreations$$'; }
 
 .PHONY: fuzz
