@@ -96,7 +96,8 @@ bin/pillionctl bin/pillion-webhook:
 	@$(GOBUILD) -o $@ ./cmd/$(@F)
 
 # The tests in e2e come one package after the other: some count what a load of
-# requests loses, and are not to share the machine with another one's load. The longest,
+# requests loses, and are not to share the machine with another one's load. They build
+# programs of their own, of which the cache of results knows nothing. The longest,
 # e2e/dataplane, takes six minutes on two cores; slower ones have 30 for a package.
 .PHONY: test
 test: ## run every test, with a real etcd, kube-apiserver (compiled once), Envoy and Prometheus
@@ -105,7 +106,7 @@ test: ## run every test, with a real etcd, kube-apiserver (compiled once), Envoy
 	@hack/prometheus/fetch
 	@hack/cluster/build control-plane helm helm3
 	@go run ./hack/gotest -timeout 30m $$(go list ./... | grep -v /e2e)
-	@go run ./hack/gotest -timeout 30m -p 1 $$(go list ./e2e/... | grep -v /e2e/node)
+	@go run ./hack/gotest -timeout 30m -count 1 -p 1 $$(go list ./e2e/... | grep -v /e2e/node)
 	@go run ./hack/gotest -timeout 30m -race $(RACE)
 
 .PHONY: soak
