@@ -33,7 +33,9 @@ apiVersion: v1
 kind: Service
 metadata: {name: checkout, namespace: pillion-demo}
 spec: {selector: {app: checkout}, ports: [{name: http, port: 8080}, {name: grpc, port: 9000}]}
----
+`
+
+const client = `
 apiVersion: v1
 kind: Pod
 metadata: {name: client, namespace: pillion-demo, labels: {app: client, service-mesh-enabled: "true"}}
@@ -70,8 +72,15 @@ func (d *demo) deploy(ctx context.Context) error {
 		return fmt.Errorf("the demo's manifest has no %q", theirs)
 	}
 	app := d.images + "/pillion-demo-app:" + d.tag
+	client := strings.ReplaceAll(client, "APP", app)
 	manifest := strings.NewReplacer(theirs, "image: "+app+"\n          args: [serve]\n", "namespace: shop", "namespace: "+namespace).Replace(string(deployment))
-	if _, err := d.kube(ctx, strings.ReplaceAll(beside, "APP", app)+"---\n"+manifest, "apply", "-f", "-"); err != nil {
+	if _, err := d.kube(ctx, beside, "apply", "-f", "-"); err != nil {
+		return err
+	}
+	if err := d.awaitWebhook(ctx, client); err != nil {
+		return err
+	}
+	if _, err := d.kube(ctx, client+"---\n"+manifest, "apply", "-f", "-"); err != nil {
 		return err
 	}
 	if _, err := d.kube(ctx, "", "-n", namespace, "rollout", "status", "deployment/checkout", "--timeout=3m"); err != nil {
@@ -79,6 +88,24 @@ func (d *demo) deploy(ctx context.Context) error {
 	}
 	_, err = d.kube(ctx, "", "-n", namespace, "wait", "--for=condition=Ready", "pod/client", "--timeout=2m")
 	return err
+}
+
+// awaitWebhook waits until a pod would get its sidecar. kube-apiserver finds the way to the
+// webhook a moment after its replicas are ready, and lets pods through plain until then.
+func (d *demo) awaitWebhook(ctx context.Context, pod string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		containers, err := d.kube(ctx, pod, "create", "--dry-run=server", "-f", "-", "-o", "jsonpath={.spec.initContainers[*].name}")
+		if err == nil && strings.Contains(containers, "envoy") {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for kube-apiserver to ask the webhook about a pod: after a minute it still makes one with the init containers %q: %w", containers, errors.Join(err, ctx.Err()))
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 // findRoom fails where the namespaces are there already: they are removed at the end, and
