@@ -43,7 +43,9 @@ func (r *renderer) virtualHosts() []*routev3.VirtualHost {
 		hosts[key].Domains = append(hosts[key].Domains, name)
 	}
 	var all []*routev3.VirtualHost
+	undeclared := r.undeclared()
 	for _, key := range slices.Sorted(maps.Keys(hosts)) {
+		hosts[key].Routes = append(hosts[key].Routes, undeclared...)
 		all = append(all, hosts[key])
 	}
 	return all
@@ -81,7 +83,6 @@ func (r *renderer) virtualHost(name string, of []mesh.Destination) *routev3.Virt
 		host.Routes = append(host.Routes, retried(d.Name, to, r.names[d.Name], d)...)
 		host.Routes = append(host.Routes, r.connect(to))
 	}
-	host.Routes = append(host.Routes, r.undeclared()...)
 	return host
 }
 

@@ -24,9 +24,12 @@ func (r *renderer) undeclared() []*routev3.Route {
 
 // bytePorts are those on which there is TCP and no HTTP.
 func bytePorts(s *mesh.Service) (ports []uint16) {
+	http := map[uint16]bool{}
 	for _, d := range s.Egress {
-		http := slices.ContainsFunc(s.Egress, func(other mesh.Destination) bool { return other.Port == d.Port && other.Protocol.IsHTTP() })
-		if d.Protocol == mesh.TCP && !http {
+		http[d.Port] = http[d.Port] || d.Protocol.IsHTTP()
+	}
+	for _, d := range s.Egress {
+		if d.Protocol == mesh.TCP && !http[d.Port] {
 			ports = append(ports, d.Port)
 		}
 	}

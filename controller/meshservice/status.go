@@ -18,7 +18,8 @@ import (
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 )
 
-// Reasons of conditions. While Rendered is False, Applied has its reason.
+// Reasons of conditions. While nothing is stored of what a document says, Applied has the
+// reason of Rendered.
 const (
 	reasonValid        = "Valid"
 	reasonInvalid      = "Invalid"
