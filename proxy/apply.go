@@ -39,14 +39,14 @@ func (m *applier) apply(ctx context.Context, wanted *bootstrap.Generation) error
 	if err != nil {
 		return err
 	}
-	if err := m.survive(next.Version(), func() error { return m.addClusters(ctx, next, changed) }); err != nil {
+	if err := m.survive(func() error { return m.addClusters(ctx, next, changed) }); err != nil {
 		return err
 	}
 	// From here on they are among the retired, which nothing leads to.
 	if err := m.awaitAddresses(ctx, awaited, asked); err != nil {
 		return err
 	}
-	if err := m.survive(next.Version(), func() error { return m.switchOver(ctx, next, changed) }); err != nil {
+	if err := m.survive(func() error { return m.switchOver(ctx, next, changed) }); err != nil {
 		return err
 	}
 	have, old, before := replaced(m.present(), changed), missingIn(clustersOf(next), m.clusters), m.config.Generation

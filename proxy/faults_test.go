@@ -89,7 +89,8 @@ func TestAttemptsAreDeaths(t *testing.T) {
 		if n := m.sidecar.times(attempt, "v"); n != before {
 			t.Errorf("%s: %d before, want %d", name, n, before)
 		}
-		_ = m.survive("v", func() error {
+		m.try("v")
+		_ = m.survive(func() error {
 			if n := m.sidecar.times(attempt, "v"); n != meanwhile {
 				t.Errorf("%s: a death would be number %d, want %d", name, n, meanwhile)
 			}

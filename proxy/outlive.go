@@ -114,18 +114,17 @@ func (s *Sidecar) remember(file, version string, times int) {
 // survive notes that a generation is tried, in case the sidecar does not survive a step of
 // that. A step that ends has been survived, with whatever error; one that the end of the
 // sidecar has cut off may be its cause.
-func (m *applier) survive(version string, step func() error) error {
-	died := m.sidecar.times(attempt, version)
-	m.note(version, died+1)
+func (m *applier) survive(step func() error) error {
+	m.note(m.trying.died + 1)
 	err := step()
 	if !errors.Is(err, context.Canceled) {
-		m.note(version, died)
+		m.note(m.trying.died)
 	}
 	return err
 }
 
-// note how often the sidecar has ended while a generation was tried.
-func (m *applier) note(version string, died int) {
+// note how often the sidecar has ended while what is on its way was tried.
+func (m *applier) note(died int) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	switch {
@@ -133,8 +132,8 @@ func (m *applier) note(version string, died int) {
 	case died == 0:
 		_ = os.Remove(filepath.Join(m.sidecar.Folder, attempt))
 	default:
-		m.sidecar.remember(attempt, version, died)
+		m.sidecar.remember(attempt, m.trying.version, died)
 	}
 }
 
-func (m *applier) forget() { m.note("", 0) }
+func (m *applier) forget() { m.note(0) }

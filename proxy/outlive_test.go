@@ -110,7 +110,7 @@ func TestCrashedInBetween(t *testing.T) {
 
 	m.blamed = false
 	m.try("other")
-	_ = m.survive("other", func() error {
+	_ = m.survive(func() error {
 		m.blame(crashed, "")
 		return errors.New("the admin interface is gone")
 	})
