@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -11,10 +12,31 @@ import (
 	"github.com/pillion-mesh/pillion/bootstrap"
 )
 
-// settleFor is how long a destination that is new may have no address although DNS has
-// answered. Then it is taken as it is: it may not exist, as a sandbox does not that requests
-// fall back from.
-const settleFor = 5 * time.Second
+const (
+	// settleFor is how long a destination that is new may have no address although DNS has
+	// answered. Then it is taken as it is: it may not exist, as a sandbox does not that requests
+	// fall back from.
+	settleFor = 5 * time.Second
+	// failsAtStart is how long DNS may fail for a destination of a pod that has just been
+	// started: long enough for Envoy to ask twice.
+	failsAtStart = 1500 * time.Millisecond
+	forever      = time.Duration(math.MaxInt64)
+)
+
+// patience is how long something is waited for that clusters in service lack.
+func (m *applier) patience(of lack) time.Duration {
+	switch {
+	case of.absent && m.config.Generation == nil:
+		// Everything that a MeshService says is still missing: that is worse.
+		return 0
+	case of.absent:
+		return settleFor
+	case of.failed && m.starting:
+		// The same, and nothing has worked yet that could stop working: the app has the same DNS.
+		return failsAtStart
+	}
+	return forever
+}
 
 // awaitAddresses waits until clusters are in service. One that comes in the place of
 // another has addresses then, if that one has: so nobody is led from a destination that
@@ -25,11 +47,6 @@ func (m *applier) awaitAddresses(ctx context.Context, added []bootstrap.Cluster,
 	if len(added) == 0 {
 		return nil
 	}
-	patience := settleFor
-	if m.config.Generation == nil {
-		// Everything that a MeshService says is still missing: that is worse.
-		patience = 0
-	}
 	var inService time.Time
 	for began, wait := time.Now(), 4*firstPause; ; wait = pauseAfter(wait, time.Since(began)) {
 		found, err := m.lacking(ctx, added, asked, time.Since(began) < longestUnclear)
@@ -39,7 +56,10 @@ func (m *applier) awaitAddresses(ctx context.Context, added []bootstrap.Cluster,
 		switch {
 		case err != nil:
 			found.why = err.Error()
-		case found.why == "", found.absent && time.Since(inService) >= patience:
+		case found.why == "":
+			return nil
+		case !found.warming && time.Since(inService) >= m.patience(found):
+			m.sidecar.say("%s: going on without one, so requests get HTTP 503 or their fallback until there is one", found.why)
 			return nil
 		}
 		if m.folder.changed() {
@@ -77,6 +97,8 @@ type lack struct {
 	// absent is one that nothing is waited for: DNS says that there is no address, and there
 	// was none before.
 	absent bool
+	// failed is one that DNS says nothing about.
+	failed bool
 	// why is empty where nothing is lacking.
 	why string
 }
@@ -129,7 +151,7 @@ func (m *applier) lacking(ctx context.Context, added []bootstrap.Cluster, asked 
 		}
 	}
 	why := cmp.Or(replaced, unclear, failed, absent)
-	return lack{absent: why != "" && why == absent, why: why}, nil
+	return lack{absent: why != "" && why == absent, failed: why != "" && why == failed, why: why}, nil
 }
 
 // dnsAnswers is how often DNS has answered for each destination, be it that there is no

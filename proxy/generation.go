@@ -25,6 +25,8 @@ type applier struct {
 	clusters    []bootstrap.Cluster
 	retired     []retired
 	lookedAtUse time.Time
+	// starting is whether Envoy was started with nothing and nothing has been decided since.
+	starting bool
 	// kept is whether a container that is killed would start with running.
 	kept         bool
 	triedKeeping time.Time
@@ -56,7 +58,7 @@ const lookEvery = 250 * time.Millisecond
 
 // newApplier knows what Envoy was started with.
 func newApplier(s *Sidecar, config bootstrap.Config, e *envoy) *applier {
-	m := &applier{sidecar: s, admin: newAdmin(s.Folder), envoy: e, folder: newFolder(s.MeshFolder, bootstrap.GenerationFile), config: config, kept: true, clock: time.Now}
+	m := &applier{sidecar: s, admin: newAdmin(s.Folder), envoy: e, folder: newFolder(s.MeshFolder, bootstrap.GenerationFile), config: config, starting: config.Generation == nil, kept: true, clock: time.Now}
 	if running := config.Generation; running != nil {
 		for _, of := range running.Clusters {
 			m.clusters = append(m.clusters, of.AtStart())
@@ -286,6 +288,7 @@ func (m *applier) waiting(why string) {
 }
 
 func (m *applier) inForce() {
+	m.starting = false
 	running := m.config.Generation
 	state, keeps := lifecycle.MeshPassthrough, bootstrap.Statistics{}
 	if running != nil {
@@ -298,6 +301,7 @@ func (m *applier) inForce() {
 }
 
 func (m *applier) reject(g *bootstrap.Generation, why error) {
+	m.starting = false
 	m.sidecar.say("not applied, %s stays in force: %v", named(m.config.Generation), why)
 	m.count(&m.rejected)
 	m.change(func(s *lifecycle.MeshStatus) {

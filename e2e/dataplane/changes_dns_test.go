@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
@@ -122,23 +123,35 @@ func TestStartsWithoutDNS(t *testing.T) {
 // DNS fails, however long that lasts.
 func TestDNSFails(t *testing.T) {
 	t.Parallel()
-	s := newShop(t, want{})
-	of := &changes{}
-	works := of.calling(t, nil, payments(hostOf("payments")))
-	s.apply(works)
-	s.await(works.Version)
+	t.Run("for a new destination", func(t *testing.T) {
+		t.Parallel()
+		s, of := newShop(t, want{}), &changes{}
+		works := of.calling(t, nil, payments(hostOf("payments")))
+		s.apply(works)
+		s.await(works.Version)
+		s.waitsWhileDNSFails(of)
+	})
+	t.Run("for the first document of a pod that runs", func(t *testing.T) {
+		t.Parallel()
+		newShop(t, want{}).waitsWhileDNSFails(&changes{})
+	})
+}
+
+func (s *shop) waitsWhileDNSFails(of *changes) {
+	s.t.Helper()
+	running := s.status().Running
 	s.expectNone(s.underCalls(func() {
 		s.dns.Fail(true)
 		// The first name that is looked for, since a server that fails ends the search.
 		first := hostOf("cart") + ".default.svc.cluster.local"
 		asked := s.dns.Queries(first)
-		more := of.calling(t, nil, payments(hostOf("payments")), v1alpha1.Destination{Name: "cart", Host: hostOf("cart"), Port: number(httpPort)})
+		more := of.calling(s.t, nil, payments(hostOf("payments")), v1alpha1.Destination{Name: "cart", Host: hostOf("cart"), Port: number(httpPort)})
 		s.apply(more)
-		s.awaitReason("DNS fails for the destination cart")
+		s.awaitReason("DNS fails for the destination")
 		// Envoy asks again after 1 to 5 s, each time more than once.
-		sandbox.Eventually(t, "DNS has failed many times", time.Minute, func() bool { return s.dns.Queries(first) > asked+12 })
-		if is := s.status(); is.Running.Version != works.Version || is.State != lifecycle.MeshApplying {
-			t.Errorf("it is %+v, running %+v", is, is.Running)
+		sandbox.Eventually(s.t, "DNS has failed many times", time.Minute, func() bool { return s.dns.Queries(first) > asked+12 })
+		if is := s.status(); is.State != lifecycle.MeshApplying || !cmp.Equal(is.Running, running) {
+			s.t.Errorf("it is %+v, running %+v", is, is.Running)
 		}
 		s.dns.Fail(false)
 		s.await(more.Version)
@@ -197,16 +210,20 @@ func TestDNSFailsForAnotherHost(t *testing.T) {
 }
 
 // TestStartsWithGeneration: what the folder has at the start is in force before the app
-// starts, with a DNS that takes its time and with a destination that does not exist.
+// starts, with a DNS that takes its time, with a destination that does not exist and with one
+// that DNS fails for, which nothing can have worked with.
 func TestStartsWithGeneration(t *testing.T) {
 	t.Parallel()
 	ghost := v1alpha1.Destination{Name: "ghost", Host: "ghost.test", Port: number(httpPort)}
 	// Of the 3 s that a pod waits, the names of the search list before the right one take a part each.
-	t.Run("slow DNS", func(t *testing.T) { t.Parallel(); startsWith(t, 250*time.Millisecond, payments("payments.test")) })
-	t.Run("a ghost", func(t *testing.T) { t.Parallel(); startsWith(t, 0, payments("payments.test"), ghost) })
+	slow := func(d *sandbox.DNS) { d.Slow(250 * time.Millisecond) }
+	fails := func(d *sandbox.DNS) { d.FailFor("ghost.test", true) }
+	t.Run("slow DNS", func(t *testing.T) { t.Parallel(); startsWith(t, slow, payments("payments.test")) })
+	t.Run("a ghost", func(t *testing.T) { t.Parallel(); startsWith(t, nil, payments("payments.test"), ghost) })
+	t.Run("DNS that fails", func(t *testing.T) { t.Parallel(); startsWith(t, fails, payments("payments.test"), ghost) })
 }
 
-func startsWith(t *testing.T, slow time.Duration, egress ...v1alpha1.Destination) {
+func startsWith(t *testing.T, change func(*sandbox.DNS), egress ...v1alpha1.Destination) {
 	t.Helper()
 	of := &changes{dice: rand.New(rand.NewPCG(1, 6))}
 	g := of.calling(t, func(s *v1alpha1.MeshServiceSpec) { s.UndeclaredEgress = v1alpha1.UndeclaredRefused }, egress...)
@@ -217,7 +234,9 @@ func startsWith(t *testing.T, slow time.Duration, egress ...v1alpha1.Destination
 	p, server := sandbox.NewPod(t, "shop"), sandbox.NewPod(t, "payments")
 	serve(t, server)
 	p.DNS = sandbox.NewDNS(t)
-	p.DNS.Slow(slow)
+	if change != nil {
+		change(p.DNS)
+	}
 	p.DNS.Set("payments.test", server.IPv4)
 	config := sandbox.NewConfigMap(t)
 	config.Write(t, map[string][]byte{bootstrap.GenerationFile: data})
