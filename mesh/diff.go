@@ -129,7 +129,7 @@ func diffEgress(from, to *Service) []Change {
 	var changes []Change
 	for _, d := range from.Egress {
 		if _, there := to.Destination(d.Name); !there {
-			c := Change{Subject: d.Name, What: "is no longer a destination: " + called(d) + " is undeclared"}
+			c := Change{Subject: d.Name, What: "is no longer a destination: " + called(d) + " is " + successor(d, to)}
 			if !d.Protocol.IsHTTP() {
 				c.Drains = drainedOnce
 			}
@@ -139,12 +139,58 @@ func diffEgress(from, to *Service) []Change {
 	for _, d := range to.Egress {
 		before, there := from.Destination(d.Name)
 		if !there {
-			changes = append(changes, Change{Subject: d.Name, What: "new destination " + called(d) + listed(destinationFields(d), destinationFields(usual(d)))})
+			changes = append(changes, Change{Subject: d.Name, What: "new destination " + called(d) + listed(withRoutes(d), withRoutes(usual(d)))})
 			continue
 		}
+		changes = append(changes, diffNames(before, d)...)
 		changes = append(changes, compare(d.Name, destinationFields(before), destinationFields(d), drainedOnce)...)
+		changes = append(changes, diffRoutes(before, d)...)
 	}
 	return changes
+}
+
+// successor is what becomes of the address of a destination that is gone.
+func successor(d Destination, in *Service) string {
+	for _, other := range in.Egress {
+		taken := func(host string) bool { return slices.Contains(other.Hosts, host) }
+		if other.Port == d.Port && !slices.ContainsFunc(d.Hosts, func(host string) bool { return !taken(host) }) {
+			return other.Name + " now, in statistics, too"
+		}
+	}
+	return "undeclared"
+}
+
+// diffNames tells of a destination that is found at the same address as before, and
+// called by other names: the host of a Service, and the Service itself. Where the
+// address is another, so are the names.
+func diffNames(from, to Destination) []Change {
+	if from.Address != to.Address {
+		return nil
+	}
+	names := func(d Destination) []setting {
+		return []setting{{"called", strings.Join(d.Hosts, ", "), d.Protocol == TLS}}
+	}
+	return compare(to.Name, names(from), names(to), drainedOnce)
+}
+
+// diffRoutes leaves out the routes that stay at both ends of the list: there may be many,
+// and one of them is changed. The number is that of the document.
+func diffRoutes(from, to Destination) []Change {
+	old, now := from.Routes, to.Routes
+	same := func(a, b Route) bool { return routeText(a) == routeText(b) }
+	first := 0
+	for first < min(len(old), len(now)) && same(old[first], now[first]) {
+		first++
+	}
+	old, now = old[first:], now[first:]
+	for len(old) > 0 && len(now) > 0 && same(old[len(old)-1], now[len(now)-1]) {
+		old, now = old[:len(old)-1], now[:len(now)-1]
+	}
+	name := "routes"
+	if max(len(old), len(now)) < max(len(from.Routes), len(to.Routes)) {
+		name = fmt.Sprintf("routes[%d]", first)
+	}
+	return compare(to.Name, []setting{{name, routesText(old), false}}, []setting{{name, routesText(now), false}}, "")
 }
 
 // usual is a destination of that address and protocol about which nothing else is said.
@@ -176,8 +222,12 @@ func destinationFields(d Destination) []setting {
 		{"idle timeout", amount(d.IdleTimeout, "none"), false},
 		{"connect timeout", amount(d.ConnectTimeout, "none"), false},
 		{"DNS refresh", amount(d.DNSRefresh, "none"), false},
-		{"routes", routesText(d.Routes), false},
 	}
+}
+
+// withRoutes are the fields of a destination that is new.
+func withRoutes(d Destination) []setting {
+	return append(destinationFields(d), setting{"routes", routesText(d.Routes), false})
 }
 
 func retriesText(r Retries) string {
@@ -211,29 +261,37 @@ func outliersText(o Outliers) string {
 }
 
 func routesText(routes []Route) string {
-	var texts []string
-	for _, r := range routes {
-		var of []string
-		for _, h := range r.Headers {
-			of = append(of, h.Name+"="+h.Value)
-		}
-		if r.Service != "" {
-			of = append(of, r.Service+"/"+strings.Join(r.Methods, "|"))
-		}
-		text := "[" + strings.Join(of, " ") + " to " + r.To
-		switch r.Fallback {
-		case FallbackAbsent:
-			text += ", back when it is absent"
-		case FallbackFails:
-			text += ", back when it fails or takes " + amount(r.After, "")
-		case NoFallback:
-		}
-		texts = append(texts, text+"]")
-	}
-	if len(texts) == 0 {
+	if len(routes) == 0 {
 		return "none"
 	}
+	texts := make([]string, len(routes))
+	for n, r := range routes {
+		texts[n] = routeText(r)
+	}
 	return strings.Join(texts, " ")
+}
+
+func routeText(r Route) string {
+	var of []string
+	for _, h := range r.Headers {
+		of = append(of, h.Name+"="+h.Value)
+	}
+	if r.Service != "" {
+		methods := "*"
+		if len(r.Methods) > 0 {
+			methods = strings.Join(r.Methods, "|")
+		}
+		of = append(of, r.Service+"/"+methods)
+	}
+	text := "[" + strings.Join(of, " ") + " to " + r.To
+	switch r.Fallback {
+	case FallbackAbsent:
+		text += ", back when it is absent"
+	case FallbackFails:
+		text += ", back when it fails or takes " + amount(r.After, "")
+	case NoFallback:
+	}
+	return text + "]"
 }
 
 func statisticsFields(s Statistics) []setting {
