@@ -147,9 +147,12 @@ func TestChangesInTheWrongOrder(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newShop(t, want{})
+			s, of := newShop(t, want{}), &changes{dice: rand.New(rand.NewPCG(1, 3))}
+			// In the right order, so that routes lead to a cluster that goes with the next change.
+			first := of.calling(t, nil, payments(hostOf("payments")))
+			s.apply(first)
+			s.await(first.Version)
 			s.dns.Slow(time.Second)
-			of := &changes{dice: rand.New(rand.NewPCG(1, 3))}
 			made, failures := s.underCalls(func() {
 				for range 8 {
 					g := of.next(t)
