@@ -25,6 +25,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 	"path"
 	"slices"
 	"time"
@@ -52,6 +53,9 @@ type Config struct {
 	DrainTime time.Duration
 	// AccessLog writes JSON lines to standard output.
 	AccessLog bool
+	// APIServer is the address of kube-apiserver that the pod's containers are told, to which
+	// Kubernetes clients connect; the zero Addr where they are told none, or a name.
+	APIServer netip.Addr
 	// Generation of the service's MeshService; nil passes everything through.
 	Generation *Generation
 }

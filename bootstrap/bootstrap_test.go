@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +25,7 @@ func full() Config {
 		Service: "shop/checkout", PodName: "checkout-7d4b", PodNamespace: "shop", NodeName: "node-1", Folder: "/pillion/run",
 		InboundPort: 15006, OutboundPort: 15001, IPv4: true, IPv6: true, MemoryLimit: 512 << 20, MaxConnections: 50_000,
 		UpstreamAge: 240 * time.Second, UpstreamIdle: 4 * time.Second, DownstreamAge: 300 * time.Second, DrainTime: 20 * time.Second, AccessLog: true,
+		APIServer: netip.MustParseAddr("10.96.0.1"),
 	}
 }
 

@@ -66,10 +66,16 @@ type filterChain struct {
 }
 
 type filterChainMatch struct {
-	DestinationPort      uint16   `json:"destination_port,omitempty"`
-	ServerNames          []string `json:"server_names,omitempty"`
-	TransportProtocol    string   `json:"transport_protocol,omitempty"`
-	ApplicationProtocols []string `json:"application_protocols,omitempty"`
+	DestinationPort      uint16      `json:"destination_port,omitempty"`
+	PrefixRanges         []cidrRange `json:"prefix_ranges,omitempty"`
+	ServerNames          []string    `json:"server_names,omitempty"`
+	TransportProtocol    string      `json:"transport_protocol,omitempty"`
+	ApplicationProtocols []string    `json:"application_protocols,omitempty"`
+}
+
+type cidrRange struct {
+	Address string `json:"address_prefix"`
+	Length  int    `json:"prefix_len"`
 }
 
 // inbound takes what comes to the pod, on all of its addresses.

@@ -108,6 +108,9 @@ func (c Config) outboundChains() []filterChain {
 			Match:   &filterChainMatch{DestinationPort: of.Port, ServerNames: of.ServerNames, TransportProtocol: isTLS},
 			Filters: []extension{c.tcpProxy(Outbound, of.Cluster)},
 		})
+		if slices.Contains(of.ServerNames, apiServerName) && c.APIServer.IsValid() {
+			chains = append(chains, c.apiServerChain(of))
+		}
 	}
 	if c.Generation.Outbound.RefuseUndeclared == "" {
 		return chains
@@ -120,6 +123,21 @@ func (c Config) outboundChains() []filterChain {
 		}
 	}
 	return chains
+}
+
+// apiServerName is what kube-apiserver is called in every cluster.
+const apiServerName = "kubernetes.default.svc"
+
+// apiServerChain is for the Kubernetes clients in the pod, where kube-apiserver is a destination.
+// They connect to the address that they are told, so no server name says where to. Nothing else
+// is at that address, and Envoy looks at no other chain for it: so whatever comes is let through,
+// also that of a client who has been silent for so long that it is not known for one of TLS.
+func (c Config) apiServerChain(of Connection) filterChain {
+	return filterChain{
+		Name:    of.Name + " by address",
+		Match:   &filterChainMatch{DestinationPort: of.Port, PrefixRanges: []cidrRange{{c.APIServer.String(), c.APIServer.BitLen()}}},
+		Filters: []extension{c.tcpProxy(Outbound, of.Cluster)},
+	}
 }
 
 // virtualHosts are those of the destinations, and one for all others.

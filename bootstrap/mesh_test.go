@@ -51,6 +51,7 @@ func declared() *Generation {
 				{Name: "db", Port: 5432, Cluster: "db@1"},
 				{Name: "api", Port: 443, ServerNames: []string{"api.test"}, Cluster: "payments@1"},
 				{Name: "other", Port: 443, ServerNames: []string{"other.test"}, Cluster: "db@1"},
+				{Name: "kubernetes", Port: 443, ServerNames: []string{"kubernetes.default", apiServerName}, Cluster: "db@1"},
 			},
 			RefuseUndeclared: refusal,
 		},

@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime"
@@ -34,6 +35,8 @@ type Sidecar struct {
 	EnvoyPath string
 	// PodName, PodNamespace and NodeName say whose Envoy it is. They may be empty.
 	PodName, PodNamespace, NodeName string
+	// APIServer is the host of kube-apiserver as kubelet tells it all containers; it may be empty.
+	APIServer string
 	// Version of this program, for the metrics.
 	Version string
 	// Stdout and Stderr are the container's logs.
@@ -184,12 +187,14 @@ func (s *Sidecar) limit() string {
 
 // config is the bootstrap's, with what only the running container knows.
 func (s *Sidecar) config() bootstrap.Config {
+	// Some clusters tell a name, which clients then say themselves.
+	apiServer, _ := netip.ParseAddr(s.APIServer)
 	return bootstrap.Config{
 		Service: s.Run.Service, PodName: s.PodName, PodNamespace: s.PodNamespace, NodeName: s.NodeName,
 		Folder: s.Folder, InboundPort: s.Run.InboundPort, OutboundPort: s.Run.OutboundPort,
 		MemoryLimit: s.Run.MemoryLimit,
 		UpstreamAge: s.Run.UpstreamAge, UpstreamIdle: s.Run.UpstreamIdle, DownstreamAge: s.Run.DownstreamAge,
-		DrainTime: s.Run.DrainTime, AccessLog: s.Run.AccessLog,
+		DrainTime: s.Run.DrainTime, AccessLog: s.Run.AccessLog, APIServer: apiServer,
 	}
 }
 

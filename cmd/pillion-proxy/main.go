@@ -98,7 +98,8 @@ func supervise(of lifecycle.Run) int {
 	sidecar := &proxy.Sidecar{
 		Run: of, Folder: lifecycle.RunDir, MeshFolder: lifecycle.MeshDir,
 		PodName: os.Getenv("POD_NAME"), PodNamespace: os.Getenv("POD_NAMESPACE"), NodeName: os.Getenv("NODE_NAME"),
-		Version: version(), Stdout: os.Stdout, Stderr: os.Stderr, LastWords: terminationLog,
+		APIServer: os.Getenv("KUBERNETES_SERVICE_HOST"),
+		Version:   version(), Stdout: os.Stdout, Stderr: os.Stderr, LastWords: terminationLog,
 	}
 	return sidecar.Supervise(proxy.Signals())
 }

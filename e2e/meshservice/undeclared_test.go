@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -80,43 +81,64 @@ func TestUndeclaredIsRefused(t *testing.T) {
 
 // TestCallsByAddressWhereUndeclaredIsRefused: kube-apiserver, as client-go calls it in a pod, is
 // TLS to an address without a server name. Each of the ways that the page gives lets
-// that through, or the same call by name, and the HTTP that it says.
+// that through, or the same call by name, and what it says beside that.
 func TestCallsByAddressWhereUndeclaredIsRefused(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	server := c.pod("apiserver", "kubernetes.default.svc", "other.test")
-	serveLine(t, server, "443", true)
-	c.serve(server, traffic.Answer, "8080")
+	server, elsewhere := c.pod("apiserver", "kubernetes.default.svc", "other.test"), c.pod("elsewhere")
+	for _, p := range []*sandbox.Pod{server, elsewhere} {
+		serveLine(t, p, "443", true)
+		c.serve(p, traffic.Answer, "8080")
+	}
 	excluded := c
 	excluded.owner = func(p *corev1.Pod) {
 		p.Annotations = map[string]string{"pillion.dev/excluded-cidrs": server.IPv4.String() + "/32"}
 	}
+	told := func(c cluster, name, spec string, address netip.Addr) *meshed {
+		p := sandbox.NewPod(t, name)
+		p.APIServer = address
+		return c.meshedIn(p, spec, sandbox.App{})
+	}
 	const kubernetes = "undeclaredEgress: Refused\negress: [{name: kubernetes, service: {name: kubernetes, namespace: default}, port: 443, protocol: "
 	for _, test := range []struct {
 		*meshed
-		// What works: by address, with the server name of the API server, with another one, HTTP.
-		address, name, other, http bool
+		at netip.Addr
+		// What works: by this address, with the server name of the API server, with another one, HTTP
+		// to another port, and TLS to another address.
+		address, name, other, http, elsewhere bool
 	}{
-		{c.meshed("refused", "undeclaredEgress: Refused\n", sandbox.App{}), false, false, false, false},
-		{excluded.meshed("excluded", "undeclaredEgress: Refused\n", sandbox.App{}), true, true, true, true},
-		{c.meshed("named", kubernetes+"TLS}]\n", sandbox.App{}), false, true, false, false},
-		{c.meshed("wide", kubernetes+"TCP}]\n", sandbox.App{}), true, true, true, false},
+		{told(c, "refused", "undeclaredEgress: Refused\n", server.IPv4), server.IPv4, false, false, false, false, false},
+		{told(c, "declared", kubernetes+"TLS}]\n", server.IPv4), server.IPv4, true, true, true, false, false},
+		{told(c, "declared6", kubernetes+"TLS}]\n", server.IPv6), server.IPv6, true, true, true, false, false},
+		{told(excluded, "excluded", "undeclaredEgress: Refused\n", server.IPv4), server.IPv4, true, true, true, true, false},
+		{told(c, "wide", kubernetes+"TCP}]\n", server.IPv4), server.IPv4, true, true, true, false, true},
+		// In clusters that tell their pods a name.
+		{c.meshed("named", kubernetes+"TLS}]\n", sandbox.App{}), server.IPv4, false, true, false, false, false},
 	} {
-		for serverName, want := range map[string]bool{"": test.address, "kubernetes.default.svc": test.name, "other.test": test.other} {
-			connection, err := test.Dial(t.Context(), "tcp", net.JoinHostPort(server.IPv4.String(), "443"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = connection.SetDeadline(time.Now().Add(longest))
-			err = tls.Client(connection, &tls.Config{ServerName: serverName, InsecureSkipVerify: true}).Handshake() //nolint:gosec // a test's
-			_ = connection.Close()
-			if (err == nil) != want {
-				t.Errorf("%s: TLS with the server name %q: %v, want it to work: %t", test.Name, serverName, err, want)
+		for _, call := range []struct {
+			to         netip.Addr
+			serverName string
+			works      bool
+		}{{test.at, "", test.address}, {test.at, "kubernetes.default.svc", test.name}, {test.at, "other.test", test.other}, {elsewhere.IPv4, "", test.elsewhere}} {
+			if err := shakeHands(t, test.Pod, call.to, call.serverName); (err == nil) != call.works {
+				t.Errorf("%s: TLS to %s with the server name %q: %v, want it to work: %t", test.Name, call.to, call.serverName, err, call.works)
 			}
 		}
 		code := map[bool]int{true: http.StatusOK, false: http.StatusForbidden}[test.http]
 		ask(t.Context(), c.client(test.Pod), http.MethodGet, "http://"+server.IPv4.String()+":8080/").wants(t, test.Name+", HTTP by address", code)
 	}
+}
+
+// shakeHands of TLS with a pod, by its address.
+func shakeHands(t *testing.T, from *sandbox.Pod, to netip.Addr, serverName string) error {
+	t.Helper()
+	connection, err := from.Dial(t.Context(), "tcp", net.JoinHostPort(to.String(), "443"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	_ = connection.SetDeadline(time.Now().Add(longest))
+	return tls.Client(connection, &tls.Config{ServerName: serverName, InsecureSkipVerify: true}).Handshake() //nolint:gosec // a test's
 }
 
 // lookUp asks the cluster's DNS as an app does.
@@ -130,14 +152,20 @@ func (c cluster) lookUp(from *sandbox.Pod, name string) error {
 	return err
 }
 
-// TestUndeclaredServerThatSpeaksFirst is closed without a word, too.
+// TestUndeclaredServerThatSpeaksFirst is closed without a word, too. It is let through where its
+// address is kube-apiserver's, and that is declared: Envoy then has nothing to wait for.
 func TestUndeclaredServerThatSpeaksFirst(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	server := c.pod("server")
 	server.Serve(t, "9778", traffic.Accept(func(connection net.Conn) { _, _ = io.WriteString(connection, "hello") }))
-	for spec, want := range map[string]string{"undeclaredEgress: Refused\n": "", "undeclaredEgress: Passthrough\n": "hello"} {
-		m := c.meshed("shop", spec, sandbox.App{})
+	for spec, want := range map[string]string{
+		"undeclaredEgress: Refused\n": "", "undeclaredEgress: Passthrough\n": "hello",
+		"undeclaredEgress: Refused\negress: [{name: kubernetes, service: {name: kubernetes, namespace: default}, port: 9778, protocol: TLS}]\n": "hello",
+	} {
+		p := sandbox.NewPod(t, "shop")
+		p.APIServer = server.IPv4
+		m := c.meshedIn(p, spec, sandbox.App{})
 		connection, err := m.Dial(t.Context(), "tcp", net.JoinHostPort(server.IPv4.String(), "9778"))
 		if err != nil {
 			t.Fatal(err)

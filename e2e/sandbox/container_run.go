@@ -137,6 +137,9 @@ func writable(path string) error {
 
 func (p *Pod) specOf(of *corev1.Container, image Image, volumes map[string]string) (*spec, error) {
 	s := &spec{Arguments: append(append([]string{}, of.Command...), of.Args...), Environment: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME=" + p.Name}}
+	if p.APIServer.IsValid() {
+		s.Environment = append(s.Environment, "KUBERNETES_SERVICE_HOST="+p.APIServer.String(), "KUBERNETES_SERVICE_PORT=443")
+	}
 	// What stands in another mount comes after it.
 	for _, to := range slices.Sorted(maps.Keys(image)) {
 		s.Mounts = append(s.Mounts, mount{From: image[to], To: to, ReadOnly: true})

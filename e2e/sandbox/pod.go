@@ -28,6 +28,9 @@ type Pod struct {
 	NodeIPv4, NodeIPv6 netip.Addr
 	// DNS is what the pod's containers ask; nil for none.
 	DNS *DNS
+	// APIServer is what the pod's containers are told of kube-apiserver, as kubelet tells all of
+	// them; the zero Addr for nothing.
+	APIServer netip.Addr
 	// ConfigMaps are those that there are for the pod's volumes, by their names.
 	ConfigMaps map[string]*ConfigMap
 
