@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -62,10 +63,41 @@ func readMetadata(value any) (metav1.ObjectMeta, Problems) {
 			problems = append(problems, Problem{"metadata." + name, "unknown field; known here: " + strings.Join(names, ", ")})
 		}
 	}
-	if err := convert(object, &meta); err != nil {
+	err := convert(object, &meta)
+	wrong := (*json.UnmarshalTypeError)(nil)
+	switch {
+	case errors.As(err, &wrong) && wrong.Field != "":
+		problems = append(problems, wrongMetadata(object, wrong))
+	case err != nil:
 		problems = append(problems, Problem{"metadata", "is not what Kubernetes takes: " + err.Error()})
 	}
 	return meta, problems
+}
+
+func wrongMetadata(object map[string]any, wrong *json.UnmarshalTypeError) Problem {
+	must, got := "be ", "a value of another type ("+wrong.Value+")"
+	if value, given := object[wrong.Field]; given {
+		got = show(value)
+		if _, within := value.(map[string]any); within && wrong.Value != "object" {
+			must = "have only values that are " // one of labels or annotations
+		}
+	}
+	return Problem{"metadata." + wrong.Field, fmt.Sprintf("must %s%s, got %s", must, typeName(wrong.Type), got)}
+}
+
+// typeName names a type as people who write YAML do.
+func typeName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Map, reflect.Struct, reflect.Pointer:
+		return "a mapping"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		return "a whole number"
+	}
+	return "a text (in quotes where it looks like a number or a boolean)"
 }
 
 // readStatus reads what the controller wrote. Nobody acts on it, so what a newer

@@ -85,11 +85,43 @@ func TestDecodeMeshServiceIsStrict(t *testing.T) {
 		{"unknown field", `inbuond: []`, "spec.inbuond: unknown field; did you mean inbound?"},
 		{"unknown below", `inbound: [{port: 80, adaptiveConcurrency: {min: 3}}]`, "spec.inbound[0].adaptiveConcurrency.min: unknown field; known here: latencyHeadroomPercent, maxConcurrency, measureEvery, minConcurrency"},
 		{"empty value", "egress: [{name: a, host: a.example.com, port: 80, timeout: }]", "spec.egress[0].timeout: is empty: give a value or leave it out"},
-		{"no unit", "egress: [{name: a, host: a.example.com, port: 80, timeout: 5}]", "spec.egress[0].timeout: must be a duration with its unit as 30s or 1m30s, got 5"},
-		{"text for a number", `inbound: [{port: "80"}]`, `spec.inbound[0].port: must be a whole number, got "80"`},
+		{"no unit", "egress: [{name: a, host: a.example.com, port: 80, timeout: 5}]", "spec.egress[0].timeout: must be a duration with its unit as 30s or 1m30s, got 5; did you mean 5s or 5ms?"},
+		{"text for a number", `inbound: [{port: "80"}]`, `spec.inbound[0].port: must be a whole number, got "80"; leave the quotes out`},
+		{"a number that is too large", `inbound: [{port: 80, maxConnections: 4294967296}]`, `spec.inbound[0].maxConnections: must be a whole number of at most 2147483647, got 4294967296`},
+		{"YAML's yes", "egress: [{name: y, host: a.example.com, port: 80}]", "spec.egress[0].name: must be a text (in quotes where it looks like a number or a boolean), got true, which YAML makes of y, yes and on, too"},
+		{"YAML's no", "egress: [{name: n, host: a.example.com, port: 80}]", "spec.egress[0].name: must be a text (in quotes where it looks like a number or a boolean), got false, which YAML makes of n, no and off, too"},
+		{"one entry for a list", "inbound: {port: 80}", `spec.inbound: must be a list, got {"port":80}; each entry begins with -`},
+		{"one word for a list", "egress: [{name: a, host: a.example.com, port: 80, retries: {when: Reset}}]", `spec.egress[0].retries.when: must be a list, got "Reset"; did you mean ["Reset"]?`},
 		{"port 0", `inbound: [{port: 0}]`, `spec.inbound[0].port: must be above 0`},
 		{"key twice", "undeclaredEgress: Refused\nundeclaredEgress: Refused", "is not valid YAML: yaml: unmarshal errors:\n  line 6: key \"undeclaredEgress\" already set in map"},
 	})
+}
+
+// TestDecodeMeshServiceDurations: what people write for a time is told the right way.
+func TestDecodeMeshServiceDurations(t *testing.T) {
+	const units = "; its units are ms, s, m and h"
+	for _, test := range []struct{ given, want string }{
+		{"30", "30; did you mean 30s or 30ms?"},
+		{`"500"`, `"500"; did you mean 500s or 500ms?`},
+		{"30000", "30000; did you mean 30000ms?"},
+		{"0", "0; did you mean 0s?"},
+		{"0.5", "0.5; did you mean 0.5s?"},
+		{"-5", "-5" + units},
+		{"30 s", `"30 s"; did you mean 30s?`},
+		{"2sec", `"2sec"; did you mean 2s?`},
+		{"1 Minute 30 Seconds", `"1 Minute 30 Seconds"; did you mean 1m30s?`},
+		{"2S", `"2S"; did you mean 2s?`},
+		{"200 millis", `"200 millis"; did you mean 200ms?`},
+		{"1hr", `"1hr"; did you mean 1h?`},
+		{"1d", `"1d"` + units},
+		{"none", `"none"` + units},
+		{"[3s]", `["3s"]` + units},
+	} {
+		want := "spec.inbound[0].timeout: must be a duration with its unit as 30s or 1m30s, got " + test.want
+		if _, err := DecodeMeshService(meshDocument("inbound: [{port: 80, timeout: " + test.given + "}]")); err == nil || err.Error() != want {
+			t.Errorf("%s: %v\nwant %s", test.given, err, want)
+		}
+	}
 }
 
 func TestDecodeMeshServiceMetadata(t *testing.T) {
@@ -99,7 +131,8 @@ func TestDecodeMeshServiceMetadata(t *testing.T) {
 		{"empty", head + "metadata:\n", "metadata.name: Required value: the name of the service that the document is for"},
 		{"misspelled", head + "metadata: {name: cart, namspace: shop}", "metadata.namspace: unknown field; did you mean namespace?"},
 		{"no object", head + "metadata: cart", `metadata: must have fields (name, namespace), got "cart"`},
-		{"wrong type", head + "metadata: {name: 5}", "metadata: is not what Kubernetes takes: json: cannot unmarshal number into Go struct field ObjectMeta.name of type string"},
+		{"wrong type", head + "metadata: {name: 5}", "metadata.name: must be a text (in quotes where it looks like a number or a boolean), got 5"},
+		{"wrong type below", head + "metadata: {name: cart, labels: {a: 1}}", "metadata.labels: must have only values that are a text (in quotes where it looks like a number or a boolean), got {\"a\":1}"},
 		{"no name for an object", head + "metadata: {name: Cart}", `metadata.name: Invalid value: "Cart": must be the name of a service: a-z, 0-9, - and dots, with a letter or digit at both ends`},
 		{"too long for a ConfigMap", head + "metadata: {name: " + strings.Repeat("a", LongestMeshService+1) + "}", "metadata.name: Too long: may not be more than 240 bytes"},
 		{"another kind", "apiVersion: pillion.dev/v1alpha1\nkind: InjectorConfig\n", `kind: "InjectorConfig" is not known; accepted is MeshService`},

@@ -37,7 +37,9 @@ func defaultInbound(port *InboundPort) {
 	}
 	if rate := port.RateLimit; rate != nil {
 		defaultDuration(&rate.Per, time.Second)
-		defaultPointer(&rate.Burst, rate.Requests)
+		if rate.Requests > 0 {
+			defaultPointer(&rate.Burst, rate.Requests)
+		}
 	}
 }
 

@@ -90,7 +90,7 @@ func validateAddress(to *Destination, path *field.Path) field.ErrorList {
 	}
 	var errs field.ErrorList
 	for range validation.IsDNS1035Label(to.Service.Name) {
-		errs = append(errs, field.Invalid(at.Child("name"), to.Service.Name, "must be the name of a Kubernetes Service: 1 to 63 of a-z, 0-9 and -, a letter first; a name with dots is given as host"))
+		errs = append(errs, field.Invalid(at.Child("name"), to.Service.Name, "must be the name of a Kubernetes Service: 1 to 63 of a-z, 0-9 and -, a letter first"+meantService(to.Service.Name)))
 		break
 	}
 	if to.Service.Namespace != "" && len(validation.IsDNS1123Label(to.Service.Namespace)) > 0 {

@@ -141,8 +141,10 @@ func validateHeader(header *HeaderMatch, path *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(name, header.Name, "must not begin with "+ownHeaders+": such headers are the sidecar's own"))
 	case slices.Contains(goneHeaders(), strings.ToLower(header.Name)):
 		errs = append(errs, field.Invalid(name, header.Name, "can never match: the sidecar takes this header off before it looks at routes"))
+	case strings.HasPrefix(header.Name, ":"):
+		errs = append(errs, field.Invalid(name, header.Name, "is no header: routes go by headers and by gRPC methods, not by a request's path or method"))
 	case len(header.Name) > MaxValue || !headerName.MatchString(header.Name):
-		errs = append(errs, field.Invalid(name, header.Name, fmt.Sprintf("must be the name of a header as x-sandbox: letters, digits and -, at most %d", MaxValue)))
+		errs = append(errs, field.Invalid(name, header.Name, fmt.Sprintf("must be the name of a header as x-sandbox: letters, digits and any of !#$%%&'*+-.^_|~, at most %d", MaxValue)))
 	}
 	switch {
 	case header.Value == "":
@@ -162,7 +164,7 @@ func validateGRPC(match *GRPCMatch, protocol Protocol, path *field.Path) field.E
 	case match.Service == "":
 		errs = append(errs, field.Required(at, "a gRPC service with its package, as shop.v1.Cart"))
 	case len(match.Service) > MaxValue || !grpcService.MatchString(match.Service):
-		errs = append(errs, field.Invalid(at, match.Service, fmt.Sprintf("must be a gRPC service with its package, as shop.v1.Cart, at most %d", MaxValue)))
+		errs = append(errs, field.Invalid(at, match.Service, fmt.Sprintf("must be a gRPC service with its package, as shop.v1.Cart, at most %d%s", MaxValue, meantGRPC(match.Service))))
 	}
 	at := path.Child("methods")
 	if match.Methods != nil && len(match.Methods) == 0 {
@@ -180,7 +182,7 @@ func validateNames(names []string, form *regexp.Regexp, accepted string, path *f
 	seen := map[string]int{}
 	for n, name := range names {
 		if len(name) > MaxValue || !form.MatchString(name) {
-			errs = append(errs, field.Invalid(path.Index(n), name, fmt.Sprintf("must be %s, at most %d", accepted, MaxValue)))
+			errs = append(errs, field.Invalid(path.Index(n), name, fmt.Sprintf("must be %s, at most %d%s", accepted, MaxValue, meantMethod(name, form))))
 			continue
 		}
 		if first, used := seen[name]; used {
@@ -274,7 +276,7 @@ func coveredBy(earlier []Route, route *Route) int {
 			if len(first.Headers) > 0 {
 				return n
 			}
-		case route.GRPC == nil || first.GRPC.Service != route.GRPC.Service:
+		case route.GRPC == nil || first.GRPC.Service == "" || first.GRPC.Service != route.GRPC.Service:
 		case len(first.GRPC.Methods) == 0:
 			return n
 		case len(methods) > 0:
@@ -287,10 +289,11 @@ func coveredBy(earlier []Route, route *Route) int {
 	return -1
 }
 
-// weaker says whether all requests with the other headers have these.
+// weaker says whether all requests with the other headers have these. What is not given,
+// or could not be read, is a mistake of its own and takes no requests.
 func weaker(headers, other []HeaderMatch) bool {
 	for _, header := range headers {
-		if !slices.ContainsFunc(other, func(o HeaderMatch) bool {
+		if header.Name == "" || header.Value == "" || !slices.ContainsFunc(other, func(o HeaderMatch) bool {
 			return strings.EqualFold(o.Name, header.Name) && o.Value == header.Value
 		}) {
 			return false

@@ -53,7 +53,7 @@ func validateInbound(ports []InboundPort, path *field.Path) field.ErrorList {
 		errs = append(errs, validateMeshPort(port.Port, at.Child("port"))...)
 		if first, used := seen[port.Port]; used {
 			errs = append(errs, field.Invalid(at.Child("port"), port.Port, fmt.Sprintf("is the port of %s, too: put both into one entry", first)))
-		} else {
+		} else if port.Port != 0 {
 			seen[port.Port] = at
 		}
 		errs = append(errs, validateWord("spec.inbound[].protocol", at.Child("protocol"), &port.Protocol)...)

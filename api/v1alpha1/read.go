@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"regexp"
 	"slices"
@@ -79,7 +80,7 @@ func (r *reader) present(target reflect.Value, path string, value any) {
 	case reflect.Slice:
 		list, ok := value.([]any)
 		if !ok {
-			r.problem(path, "must be a list, got %s", show(value))
+			r.problem(path, "must be a list, got %s%s", show(value), listHint(value))
 			return
 		}
 		target.Set(reflect.MakeSlice(target.Type(), len(list), len(list)))
@@ -115,7 +116,7 @@ func (r *reader) object(target reflect.Value, path string, object map[string]any
 func (r *reader) scalar(target reflect.Value, path, accepted string, value any) {
 	switch v := value.(type) {
 	case map[string]any, []any, bool:
-		r.problem(path, "must be %s, got %s", accepted, show(value))
+		r.problem(path, "must be %s, got %s%s", accepted, show(value), hint(target, value))
 		return
 	case string:
 		// What is longer is not worth the work of parsing it.
@@ -136,13 +137,18 @@ func (r *reader) scalar(target reflect.Value, path, accepted string, value any) 
 	}
 	if err != nil {
 		target.SetZero()
-		r.problem(path, "must be %s, got %s", accepted, show(value))
+		if target.Kind() == reflect.Int32 && wholeNumber.Match(text) {
+			accepted += fmt.Sprintf(" of at most %d", math.MaxInt32)
+		}
+		r.problem(path, "must be %s, got %s%s", accepted, show(value), hint(target, value))
 	}
 }
 
 // DurationPattern is what a duration has to look like in MeshService's schema: as Go
 // writes it, and no more of what Go reads.
 const DurationPattern = `^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`
+
+var wholeNumber = regexp.MustCompile(`^-?[0-9]+$`)
 
 var durationText = regexp.MustCompile(DurationPattern)
 

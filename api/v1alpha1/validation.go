@@ -123,7 +123,11 @@ func validateWord[T ~string](name string, path *field.Path, value *T) field.Erro
 		return nil
 	}
 	err := field.NotSupported(path, string(*value), accepted)
-	if near, ok := nearest.Name(string(*value), accepted); ok {
+	near, ok := nearest.Name(string(*value), accepted)
+	if meant := meantWord(name, string(*value)); meant != "" {
+		near, ok = meant, true
+	}
+	if ok {
 		err.Detail += fmt.Sprintf("; did you mean %q?", near)
 	}
 	return field.ErrorList{err}
