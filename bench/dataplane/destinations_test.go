@@ -35,15 +35,22 @@ const (
 )
 
 // calling is a generation with so many destinations, whose hosts DNS finds at an address.
-func calling(t *testing.T, dns *sandbox.DNS, at netip.Addr, destinations int) *bootstrap.Generation {
+func calling(t testing.TB, dns *sandbox.DNS, at netip.Addr, destinations int) *bootstrap.Generation {
 	t.Helper()
-	document := &v1alpha1.MeshService{ObjectMeta: metav1.ObjectMeta{
-		Name: "shop", Namespace: "default", Generation: int64(destinations) + 1, CreationTimestamp: metav1.Unix(1_700_000_000, 0),
-	}}
+	var egress []v1alpha1.Destination
 	for n := range destinations {
 		dns.Set(host(n), at)
-		document.Spec.Egress = append(document.Spec.Egress, v1alpha1.Destination{Name: fmt.Sprint("destination-", n), Host: host(n), Port: 8080})
+		egress = append(egress, v1alpha1.Destination{Name: fmt.Sprint("destination-", n), Host: host(n), Port: 8080})
 	}
+	return declaring(t, "shop", egress)
+}
+
+// declaring is a service's generation with these destinations.
+func declaring(t testing.TB, name string, egress []v1alpha1.Destination) *bootstrap.Generation {
+	t.Helper()
+	document := &v1alpha1.MeshService{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Namespace: "default", Generation: int64(len(egress)) + 1, CreationTimestamp: metav1.Unix(1_700_000_000, 0),
+	}, Spec: v1alpha1.MeshServiceSpec{Egress: egress}}
 	v1alpha1.DefaultMeshService(document)
 	service, err := mesh.Resolve(document)
 	if err != nil {
@@ -192,7 +199,7 @@ func live(r *sandbox.Running) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-func inForce(t *testing.T, p *sandbox.Pod) string {
+func inForce(t testing.TB, p *sandbox.Pod) string {
 	t.Helper()
 	var is lifecycle.MeshStatus
 	_, body := injected.Status(t, p, p, http.MethodGet, lifecycle.MeshStatusPath)

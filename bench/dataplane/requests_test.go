@@ -21,7 +21,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
+	"github.com/pillion-mesh/pillion/bootstrap"
 	"github.com/pillion-mesh/pillion/e2e/injected"
 	"github.com/pillion-mesh/pillion/e2e/sandbox"
 )
@@ -39,14 +42,16 @@ type path struct {
 	ask     func(context.Context) error
 	through []*sandbox.Running
 	atOnce  int
+	// destination of the first Envoy's MeshService; empty for none.
+	destination string
 
 	took     []time.Duration
 	envoyCPU time.Duration
 }
 
 // BenchmarkRequests sends requests over connections that stay, one after the other on
-// each: directly, through the client's Envoy, and through the client's and the
-// server's. Envoy's CPU is that of all Envoys on the way. Client, Envoys and server
+// each: directly, through the client's Envoy, to a destination that its MeshService has
+// among few and among many, and through the client's and the server's. Envoy's CPU is that of all Envoys on the way. Client, Envoys and server
 // share the machine, so what an Envoy adds is more than on a node with idle cores.
 func BenchmarkRequests(b *testing.B) {
 	needsRoot(b)
@@ -71,18 +76,30 @@ func BenchmarkRequests(b *testing.B) {
 }
 
 // wentTheirWay ends the benchmark unless each Envoy has counted the requests of the
-// paths that lead through it, and no others.
+// paths that lead through it, and no others, and each destination those to it.
 func wentTheirWay(b *testing.B, paths []*path) {
 	b.Helper()
-	want := map[*sandbox.Running]int{}
+	type destination struct {
+		of   *sandbox.Running
+		name string
+	}
+	through, to := map[*sandbox.Running]int{}, map[destination]int{}
 	for _, p := range paths {
 		for _, r := range p.through {
-			want[r] += (requestRounds + 1) * requestBlock
+			through[r] += (requestRounds + 1) * requestBlock
+		}
+		if p.destination != "" {
+			to[destination{p.through[0], p.destination}] += (requestRounds + 1) * requestBlock
 		}
 	}
-	for r, requests := range want {
+	for r, requests := range through {
 		if got := served(b, r); got != requests {
 			b.Fatalf("the Envoy of pod %s counts %d requests, and %d should have gone through it", r.Name, got, requests)
+		}
+	}
+	for d, requests := range to {
+		if got := injected.Stats(b, d.of)["cluster."+d.name+".upstream_rq_total"]; got != uint64(requests) {
+			b.Fatalf("the Envoy of pod %s counts %d requests to %s, and there were %d", d.of.Name, got, d.name, requests)
 		}
 	}
 }
@@ -208,24 +225,63 @@ func requestPaths(b *testing.B) []*path {
 	serve(b, plainServer)
 	serve(b, meshServer)
 	server, client := inject(b, meshServer), inject(b, meshClient)
+	few, callsFew := declare(b, "few", plainServer, 0)
+	many, callsMany := declare(b, "many", plainServer, manyDestinations)
 	var paths []*path
 	for _, way := range []struct {
 		name     string
 		from, to *sandbox.Pod
 		through  []*sandbox.Running
+		host     string
+		web, rpc string
 	}{
-		{"direct", plainClient, plainServer, nil},
-		{"outbound", meshClient, plainServer, []*sandbox.Running{client}},
-		{"both", meshClient, meshServer, []*sandbox.Running{client, server}},
+		{"direct", plainClient, plainServer, nil, plainServer.IPv4.String(), "", ""},
+		{"outbound", meshClient, plainServer, []*sandbox.Running{client}, plainServer.IPv4.String(), "", ""},
+		{"declared", few, plainServer, []*sandbox.Running{callsFew}, declaredHost, "web", "rpc"},
+		{"declared-among-1000", many, plainServer, []*sandbox.Running{callsMany}, declaredHost, "web", "rpc"},
+		{"both", meshClient, meshServer, []*sandbox.Running{client, server}, meshServer.IPv4.String(), "", ""},
 	} {
 		for _, connections := range []int{1, 16} {
 			paths = append(paths, &path{
-				name: fmt.Sprintf("http1/connections=%d/%s", connections, way.name), ask: http1(b, way.from, way.to, connections), through: way.through, atOnce: connections,
+				name: fmt.Sprintf("http1/connections=%d/%s", connections, way.name), ask: http1(b, way.from, way.to, way.host, connections), through: way.through, destination: way.web, atOnce: connections,
 			})
 		}
-		paths = append(paths, &path{name: "grpc/connections=1/" + way.name, ask: unary(b, way.from, way.to), through: way.through, atOnce: 1})
+		paths = append(paths, &path{name: "grpc/connections=1/" + way.name, ask: unary(b, way.from, way.to, way.host), through: way.through, destination: way.rpc, atOnce: 1})
 	}
 	return paths
+}
+
+const declaredHost = "server.test"
+
+// declare starts a pod whose MeshService has a server as a destination, with much to do for
+// each request, and so many others.
+func declare(b *testing.B, name string, server *sandbox.Pod, others int) (*sandbox.Pod, *sandbox.Running) {
+	b.Helper()
+	p, config := sandbox.NewPod(b, name), sandbox.NewConfigMap(b)
+	p.DNS, p.ConfigMaps = sandbox.NewDNS(b), map[string]*sandbox.ConfigMap{v1alpha1.MeshConfigMap(name): config}
+	p.DNS.Set(declaredHost, server.IPv4)
+	most := int32(1000)
+	cares := v1alpha1.Destination{
+		Host: declaredHost, Timeout: &metav1.Duration{Duration: time.Minute}, Retries: &v1alpha1.Retries{},
+		Breakers: &v1alpha1.Breakers{MaxRequests: &most}, OutlierDetection: &v1alpha1.OutlierDetection{},
+	}
+	web, rpc := cares, cares
+	web.Name, web.Port = "web", 8080
+	rpc.Name, rpc.Port, rpc.Protocol = "rpc", 9000, v1alpha1.ProtocolGRPC
+	egress := []v1alpha1.Destination{web, rpc}
+	for n := range others {
+		p.DNS.Set(host(n), server.IPv4)
+		egress = append(egress, v1alpha1.Destination{Name: fmt.Sprint("destination-", n), Host: host(n), Port: 8080})
+	}
+	g := declaring(b, name, egress)
+	data, err := g.Seal()
+	if err != nil {
+		b.Fatal(err)
+	}
+	config.Write(b, map[string][]byte{bootstrap.GenerationFile: data})
+	r := inject(b, p)
+	sandbox.Eventually(b, "the destinations are in force", time.Minute, func() bool { return inForce(b, p) == g.Version })
+	return p, r
 }
 
 // inject gives a pod its sidecar and waits until it is ready.
@@ -265,12 +321,13 @@ func serve(b *testing.B, p *sandbox.Pod) {
 	b.Cleanup(func() { _ = web.Close(); rpc.Stop() })
 }
 
-// http1 asks over no more than so many connections.
-func http1(b *testing.B, from, to *sandbox.Pod, connections int) func(context.Context) error {
+// http1 asks for a host over no more than so many connections.
+func http1(b *testing.B, from, to *sandbox.Pod, host string, connections int) func(context.Context) error {
 	b.Helper()
-	transport := &http.Transport{DialContext: from.Dial, MaxConnsPerHost: connections, MaxIdleConnsPerHost: connections}
+	at := net.JoinHostPort(to.IPv4.String(), httpPort)
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) { return from.Dial(ctx, network, at) }, MaxConnsPerHost: connections, MaxIdleConnsPerHost: connections}
 	b.Cleanup(transport.CloseIdleConnections)
-	url := "http://" + net.JoinHostPort(to.IPv4.String(), httpPort) + "/"
+	url := "http://" + net.JoinHostPort(host, httpPort) + "/"
 	return func(ctx context.Context) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 		if err != nil {
@@ -289,11 +346,11 @@ func http1(b *testing.B, from, to *sandbox.Pod, connections int) func(context.Co
 	}
 }
 
-// unary calls over one connection.
-func unary(b *testing.B, from, to *sandbox.Pod) func(context.Context) error {
+// unary calls a host over one connection.
+func unary(b *testing.B, from, to *sandbox.Pod, host string) func(context.Context) error {
 	b.Helper()
 	connection, err := grpc.NewClient("passthrough:///"+net.JoinHostPort(to.IPv4.String(), grpcPort),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithAuthority(net.JoinHostPort(host, grpcPort)), grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return from.Dial(ctx, "tcp", address) }))
 	if err != nil {
 		b.Fatal(err)
