@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -88,25 +87,25 @@ type partialMetadata struct {
 }
 
 // findObjects reads the objects of a document.
-func (d *Document) findObjects() error {
+func (d *Document) findObjects() *Error {
 	if d.root.Kind != yaml.MappingNode {
 		return nil // a list or a word: no object, so left as it is
 	}
 	return d.addObjects(d.raw, nil)
 }
 
-func (d *Document) addObjects(raw jsontext.Value, pointer []string) error {
+func (d *Document) addObjects(raw jsontext.Value, pointer []string) *Error {
 	if err := d.checkText(raw, pointer); err != nil {
 		return err
 	}
 	var partial partialObject
 	if err := json.Unmarshal(raw, &partial, jsontext.AllowDuplicateNames(true)); err != nil {
-		return fmt.Errorf("%s: this is not a Kubernetes object: %w", d.place(pointer), err)
+		return d.noObject(pointer, err)
 	}
 	if strings.HasSuffix(partial.Kind, "List") && partial.Items.Kind() == '[' {
 		var items []jsontext.Value
 		if err := json.Unmarshal(partial.Items, &items); err != nil {
-			return fmt.Errorf("%s: reading the items of the %s: %w", d.place(pointer), partial.Kind, err)
+			return d.wrongAt(pointer, "reading the items of the %s: %v", partial.Kind, err)
 		}
 		for n, item := range items {
 			if item.Kind() != '{' {
@@ -133,7 +132,7 @@ func (d *Document) addObjects(raw jsontext.Value, pointer []string) error {
 
 // checkText finds a label or annotation that is not text, as an unquoted true: the
 // commonest mistake with them, which kube-apiserver explains badly.
-func (d *Document) checkText(raw jsontext.Value, pointer []string) error {
+func (d *Document) checkText(raw jsontext.Value, pointer []string) *Error {
 	for _, list := range [...]string{"labels", "annotations"} {
 		var values map[string]jsontext.Value
 		if err := json.Unmarshal(member(raw, "metadata", list), &values); err != nil {
@@ -144,11 +143,11 @@ func (d *Document) checkText(raw jsontext.Value, pointer []string) error {
 			if value.Kind() == '"' || value.Kind() == 'n' {
 				continue
 			}
-			place := d.place(slices.Concat(pointer, []string{"metadata", list, key}))
+			at := slices.Concat(pointer, []string{"metadata", list, key})
 			if value.Kind() == '{' || value.Kind() == '[' {
-				return fmt.Errorf("%s: the value of %s in %s has to be text", place, key, list)
+				return d.wrongAt(at, "the value of %s in %s has to be text", key, list)
 			}
-			return fmt.Errorf("%s: the value of %s in %s has to be text, and %s without quotes is not: write %s: \"%s\"", place, key, list, value, key, value)
+			return d.wrongAt(at, "the value of %s in %s has to be text, and %s without quotes is not: write %s: \"%s\"", key, list, value, key, value)
 		}
 	}
 	return nil
@@ -175,10 +174,29 @@ func (p *Pod) Field(path string) (inDocument, place string) {
 	if p.Path != "" {
 		inDocument = p.Path + "." + path
 	}
-	for len(pointer) > 0 && p.object.doc.find(pointer) == nil {
+	return inDocument, p.object.File + ":" + strconv.Itoa(p.object.doc.lineOfField(pointer))
+}
+
+// LineOf is the line of a field, whose path in the object is as Kubernetes' validation
+// writes it, or of what is nearest above it.
+func (o *Object) LineOf(path string) int {
+	return o.doc.lineOfField(slices.Concat(o.pointer, splitField(path)))
+}
+
+// lineOfField is where the field begins: the line of its name, if it has one.
+func (d *Document) lineOfField(pointer []string) int {
+	for len(pointer) > 0 && d.find(pointer) == nil {
 		pointer = pointer[:len(pointer)-1]
 	}
-	return inDocument, p.object.doc.place(pointer)
+	if last := len(pointer) - 1; last >= 0 {
+		parent := resolved(d.find(pointer[:last]))
+		if parent.Kind == yaml.MappingNode {
+			if key := keyIndex(parent, pointer[last]); key >= 0 && parent.Content[key].Line > 0 {
+				return d.line + parent.Content[key].Line - 1
+			}
+		}
+	}
+	return d.lineOf(pointer)
 }
 
 // splitField takes a path as metadata.annotations[a/b.c] or spec.volumes[0].name

@@ -110,12 +110,17 @@ spec:
 	if err != nil {
 		t.Fatal(err)
 	}
+	for path, want := range map[string]int{"spec.template.spec": 8, "spec.template": 4, "spec.template.spec.containers[0]": 10, "spec.nothing": 3, "nothing": 2, "": 2} {
+		if got := stream.Objects()[0].LineOf(path); got != want {
+			t.Errorf("%s is on line %d, not %d", path, got, want)
+		}
+	}
 	pod := stream.Objects()[0].Pods[0]
 	for _, test := range []struct{ field, path, place string }{
 		{"metadata.annotations[a.b/c-d]", "spec.template.metadata.annotations[a.b/c-d]", "f:7"},
 		{"spec.containers[0].ports[0].protocol", "spec.template.spec.containers[0].ports[0].protocol", "f:13"},
 		{"spec.containers[0].image", "spec.template.spec.containers[0].image", "f:10"},
-		{"spec.containers[7].image", "spec.template.spec.containers[7].image", "f:10"},
+		{"spec.containers[7].image", "spec.template.spec.containers[7].image", "f:9"},
 	} {
 		path, place := pod.Field(test.field)
 		if path != test.path || place != test.place {
@@ -129,13 +134,37 @@ func TestReadErrors(t *testing.T) {
 		{"not UTF-8", "a: \xff", "f: is not UTF-8 text"},
 		{"two documents without a separator", "a: b\n...\n---x: 1\n", "f:"},
 		{"a label that is not text", "kind: Service\nmetadata: {labels: {a: true}}\n", "f:2: the value of a in labels has to be text, and true without quotes is not"},
-		{"a number as a name", "kind: Pod\nmetadata: {name: 5}\n", "f:1: this is not a Kubernetes object"},
+		{"a number as a name", "kind: Pod\nmetadata: {name: 5}\n", "f:2: this is not a Kubernetes object: metadata.name cannot be a number"},
+		{"text for a mapping", "---\nkind: Pod\nmetadata: p\n", "f:3: this is not a Kubernetes object: metadata cannot be a text"},
+		{"a tab", "kind: Pod\nmetadata:\n\tname: p\n", "f:3: the YAML cannot be read, since there is a tab before the text: YAML is indented by spaces alone"},
+		{"a tab below another indentation", "kind: Pod\nmetadata:\n  name: p\n\t  namespace: n\n", "f:4: the YAML cannot be read, since there is a tab before the text"},
+		{"a template", "kind: Pod\nmetadata:\n  name: {{ .Values.name }}\n", "f:3: the YAML cannot be read, since there is a template in it ({{): give what it makes, as `helm template` prints it"},
+		{"a template elsewhere", "kind: Pod\nx: '{{ a }}'\ny: z\nz: y\nmetadata: [\n", "f:5: the YAML cannot be read, look at this line"},
+		{"two objects without a separator", "kind: Pod\nmetadata: {name: a}\nkind: Pod\n", `f:3: the key "kind" is there twice: remove one of the two, or put a line --- between two objects`},
+		{"a key twice", "kind: Pod\nspec: {a: 1, a: 2}\n", `f:2: the key "a" is there twice: remove one of the two`},
 		{"JSON with an end missing", "{\"kind\": \"Pod\",\n\"x\": [\n", "f:2: the YAML cannot be read"},
 	} {
 		_, err := Read("f", []byte(test.text))
 		if err == nil || !strings.HasPrefix(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %s", test.name, err, test.want)
 		}
+	}
+}
+
+// TestReadAll: what can be read is read, and everything is said of what cannot.
+func TestReadAll(t *testing.T) {
+	const text = "kind: A\n---\nkind: [\n---\nkind: B\nmetadata: b\n--- kind: C\n---\nkind: D\n---\nkind: E\n\tx: y\n"
+	stream, errs := ReadAll("f", []byte(text))
+	var got []string
+	for _, o := range stream.Objects() {
+		got = append(got, fmt.Sprintf("%s on line %d", o.Kind, o.Line))
+	}
+	for _, err := range errs {
+		got = append(got, fmt.Sprintf("error on line %d", err.Line))
+	}
+	want := []string{"A on line 1", "D on line 9", "error on line 3", "error on line 6", "error on line 7", "error on line 12"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s\n%v", diff, errs)
 	}
 }
 

@@ -32,7 +32,7 @@ func podPaths(apiVersion, kind string) (paths [][]string, known bool) {
 	return nil, apiVersion != ""
 }
 
-func (o *Object) findPods(raw jsontext.Value) error {
+func (o *Object) findPods(raw jsontext.Value) *Error {
 	paths, known := podPaths(o.APIVersion, o.Kind)
 	if !known {
 		paths = o.templates(raw)

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -43,12 +41,27 @@ type Document struct {
 	patches []patch
 }
 
-// Read takes a file apart. An error says the line, and what is wrong with it.
+// Read takes a file apart. An error, an *Error, says the line, and what is wrong with it.
 func Read(name string, data []byte) (*Stream, error) {
-	if !utf8.Valid(data) {
-		return nil, fmt.Errorf("%s: is not UTF-8 text: save the manifest as UTF-8", name)
+	s, errs := ReadAll(name, data)
+	if len(errs) > 0 {
+		return nil, errs[0]
 	}
+	return s, nil
+}
+
+// ReadAll is Read that goes on behind a document that cannot be read, and leaves it out.
+func ReadAll(name string, data []byte) (*Stream, []*Error) {
 	s := &Stream{Name: name}
+	if !utf8.Valid(data) {
+		return s, []*Error{{name, 0, "is not UTF-8 text: save the manifest as UTF-8"}}
+	}
+	var errs []*Error
+	add := func(text []byte, line int) {
+		if err := s.add(string(text), line); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	line := 1
 	start, startLine := 0, 1
 	for at := 0; at < len(data); line++ {
@@ -57,19 +70,18 @@ func Read(name string, data []byte) (*Stream, error) {
 			next = at + n + 1
 		}
 		separates, err := separator(data[at:next])
-		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", name, line, err)
-		}
-		if separates {
-			if err := s.add(string(data[start:at]), startLine); err != nil {
-				return nil, err
+		if separates || err != nil {
+			add(data[start:at], startLine)
+			if err != nil {
+				errs = append(errs, &Error{name, line, err.Error()})
 			}
 			s.chunks = append(s.chunks, chunk{text: string(data[at:next])})
 			start, startLine = next, line+1
 		}
 		at = next
 	}
-	return s, s.add(string(data[start:]), startLine)
+	add(data[start:], startLine)
+	return s, errs
 }
 
 // separator says whether a line ends a document.
@@ -91,7 +103,7 @@ func separator(line []byte) (bool, error) {
 }
 
 // add takes the text between two separators.
-func (s *Stream) add(text string, line int) error {
+func (s *Stream) add(text string, line int) *Error {
 	if blank(text) {
 		s.chunks = append(s.chunks, chunk{text: text})
 		return nil
@@ -101,10 +113,13 @@ func (s *Stream) add(text string, line int) error {
 	}
 	doc := &Document{name: s.Name, text: text, line: line}
 	if err := doc.readYAML(); err != nil {
-		return fmt.Errorf("%s:%w", s.Name, err)
+		return err
+	}
+	if err := doc.findObjects(); err != nil {
+		return err
 	}
 	s.chunks = append(s.chunks, chunk{doc: doc})
-	return doc.findObjects()
+	return nil
 }
 
 // blank says whether there is nothing but comments and directives in a text.
@@ -149,8 +164,8 @@ func (s *Stream) addJSON(text string, line int) bool {
 	return true
 }
 
-// readYAML parses the document. Its errors begin with the line in the file.
-func (d *Document) readYAML() error {
+// readYAML parses the document.
+func (d *Document) readYAML() *Error {
 	decoder := yaml.NewDecoder(strings.NewReader(d.text))
 	var parsed yaml.Node
 	if err := decoder.Decode(&parsed); err != nil {
@@ -158,13 +173,13 @@ func (d *Document) readYAML() error {
 	}
 	var second yaml.Node
 	if err := decoder.Decode(&second); err == nil {
-		return fmt.Errorf("%d: a second document begins without a line ---: add one above it", d.line+second.Line-1)
+		return d.wrong(second.Line, "a second document begins without a line ---: add one above it")
 	} else if !errors.Is(err, io.EOF) {
 		return d.yamlError(err)
 	}
 	d.root = parsed.Content[0]
 	if key := repeatedKey(d.root); key != nil {
-		return fmt.Errorf("%d: the key %q is there twice: remove one of the two", d.line+key.Line-1, key.Value)
+		return d.twice(key.Line, key.Value)
 	}
 	raw, err := k8syaml.YAMLToJSON([]byte(d.text))
 	if err != nil {
@@ -172,20 +187,6 @@ func (d *Document) readYAML() error {
 	}
 	d.raw = raw
 	return nil
-}
-
-// yamlError moves the line that the parser names to where it is in the file.
-func (d *Document) yamlError(err error) error {
-	text := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
-	text = strings.TrimPrefix(text, "yaml: ")
-	line := d.line
-	if m := regexp.MustCompile(`^line (\d+): `).FindStringSubmatch(text); m != nil {
-		n, convErr := strconv.Atoi(m[1])
-		if convErr == nil {
-			line, text = d.line+n-1, text[len(m[0]):]
-		}
-	}
-	return fmt.Errorf("%d: the YAML cannot be read, look at this line and the one above: %s", line, text)
 }
 
 // repeatedKey finds a key that a mapping has twice, which parsers read differently.
