@@ -62,6 +62,12 @@ func (p *program) command() *cobra.Command {
 
 // flagError says what is wrong with a flag, and where the flags are.
 func flagError(cmd *cobra.Command, err error) error {
+	// What is not known about a misspelled command are its flags, too.
+	if args := cmd.Flags().Args(); cmd.HasSubCommands() && len(args) > 0 {
+		if wrong := cmd.ValidateArgs(args); wrong != nil {
+			return wrong
+		}
+	}
 	if absent := (*pflag.NotExistError)(nil); errors.As(err, &absent) {
 		var names []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
@@ -70,6 +76,14 @@ func flagError(cmd *cobra.Command, err error) error {
 		}
 	}
 	return fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())
+}
+
+// filesByFlag is for commands whose files are named by -f alone.
+func filesByFlag(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("what is %q? Files are named by a flag: `%s -f %s`", args[0], cmd.CommandPath(), args[0])
 }
 
 // examples are lines of a command with a comment each.

@@ -3,14 +3,31 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pillion-mesh/pillion/nearest"
 )
 
 func (p *program) configCommand(invocation string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "config", Short: "Check and explain an InjectorConfig; check, render and compare MeshServices",
-		Args: cobra.NoArgs,
+		// Who looks for these above it is shown the way.
+		SuggestFor: []string{"lint", "render", "explain", "validate"},
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			var names []string
+			for _, c := range cmd.Commands() {
+				names = append(names, c.Name())
+			}
+			if near, ok := nearest.Name(args[0], names); ok {
+				return fmt.Errorf("unknown command %q for %q; did you mean %s?", args[0], cmd.CommandPath(), near)
+			}
+			return fmt.Errorf("unknown command %q for %q; known are %s", args[0], cmd.CommandPath(), strings.Join(names, ", "))
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(p.validateCommand(invocation), p.explainCommand(invocation), p.renderCommand(invocation), p.lintCommand(invocation), p.configDiffCommand(invocation))

@@ -37,7 +37,7 @@ func (p *program) diffCommand(invocation string) *cobra.Command {
 		Example: examples(invocation,
 			"diff -f injector.yaml", "for all namespaces that opted in",
 			"diff -f injector.yaml -n shop -o json", "for one"),
-		Args: cobra.NoArgs,
+		Args: filesByFlag,
 	}
 	o.addFlags(cmd)
 	cmd.Flags().Lookup("namespace").Usage = "only this `namespace` (default: all)"

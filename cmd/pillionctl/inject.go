@@ -30,7 +30,7 @@ func (p *program) injectCommand(invocation string) *cobra.Command {
 			"inject -f web.yaml --diff", "see what would change",
 			"inject -f - -o json < web.yaml", "from standard input, as JSON",
 			"inject -f web.yaml --config injector.yaml -n shop --namespace-labels service-mesh-enabled=true", "as in the cluster"),
-		Args: cobra.NoArgs,
+		Args: filesByFlag,
 	}
 	in.addFlags(cmd)
 	cmd.Flags().BoolVar(&diff, "diff", false, "print what changes, as a unified diff, instead of the manifests")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	"github.com/pillion-mesh/pillion/bootstrap"
+	"github.com/pillion-mesh/pillion/manifest"
 )
 
 // lintOptions are the flags of lint.
@@ -32,11 +33,11 @@ func (p *program) lintCommand(invocation string) *cobra.Command {
 			"Warnings do not count for the exit status, unless --strict is given.\n\n" +
 			"-o json prints a list with file, line, name, namespace, version (of the generation), envoy\n" +
 			"(\"accepted by VERSION\", \"rejected by VERSION\", or why it was not asked) and findings, each\n" +
-			"with level (error, warning), path and message.\n\n" + exitHelp,
+			"with level (error, warning), line, path and message. What cannot be read has no name.\n\n" + exitHelp,
 		Example: examples(invocation,
 			"config lint -f checkout.yaml", "before it goes to the cluster",
 			"config lint -f deploy/ --strict -o json", "in a pipeline"),
-		Args: cobra.NoArgs,
+		Args: filesByFlag,
 	}
 	o.addFlags(cmd)
 	cmd.Flags().StringVar(&o.envoy, "envoy", "", "`program` to ask, or none (default: envoy in PATH, if there is one)")
@@ -53,7 +54,9 @@ func (p *program) lintCommand(invocation string) *cobra.Command {
 
 // lintFinding is something about a document. Level is error or warning.
 type lintFinding struct {
-	Level   string `json:"level"`
+	Level string `json:"level"`
+	// Line of the file that the field is on, or of what is nearest above it.
+	Line    int    `json:"line"`
 	Path    string `json:"path,omitempty"`
 	Message string `json:"message"`
 }
@@ -70,11 +73,16 @@ type linted struct {
 	Envoy    string        `json:"envoy"`
 	Findings []lintFinding `json:"findings"`
 
+	// document is nil for what could not be read.
 	document *meshDocument
 }
 
 func (l *linted) add(level, path, message string) {
-	l.Findings = append(l.Findings, lintFinding{level, path, message})
+	line := l.Line
+	if path != "" {
+		line = l.document.object.LineOf(path)
+	}
+	l.Findings = append(l.Findings, lintFinding{level, line, path, message})
 }
 
 func (l *linted) count(level string) int {
@@ -92,11 +100,14 @@ func (p *program) lint(ctx context.Context, o *lintOptions, format string) error
 	if err != nil {
 		return err
 	}
+	if err := loaded.none(o.files...); err != nil {
+		return err
+	}
 	judge, err := findEnvoy(ctx, o.envoy)
 	if err != nil {
 		return err
 	}
-	results := []*linted{}
+	results := unread(loaded.broken)
 	seen := map[string]string{}
 	for _, d := range loaded.documents {
 		l := &linted{File: d.object.File, Line: d.object.Line, Name: d.object.Name, Namespace: d.object.Namespace, Findings: []lintFinding{}, document: d}
@@ -117,7 +128,7 @@ func (p *program) lint(ctx context.Context, o *lintOptions, format string) error
 			path, message, _ := strings.Cut(warning, ": ")
 			l.add("warning", path, message)
 		}
-		l.Findings = append(l.Findings, loaded.dangling(d.document)...)
+		loaded.dangling(d.document, func(path, message string) { l.add("warning", path, message) })
 		slices.SortStableFunc(l.Findings, func(a, b lintFinding) int { return strings.Compare(a.Level, b.Level) })
 		if err := l.render(ctx, judge); err != nil {
 			return err
@@ -127,6 +138,19 @@ func (p *program) lint(ctx context.Context, o *lintOptions, format string) error
 		return err
 	}
 	return lintedResult(results, o.strict)
+}
+
+// unread are the documents that could not be read.
+func unread(broken []*manifest.Error) []*linted {
+	results := []*linted{}
+	for _, b := range broken {
+		line := max(b.Line, 1)
+		results = append(results, &linted{
+			File: b.File, Line: line, Envoy: "not asked: the document cannot be read",
+			Findings: []lintFinding{{Level: "error", Line: line, Message: b.What}},
+		})
+	}
+	return results
 }
 
 // render asks Envoy.
@@ -155,11 +179,8 @@ func (l *linted) render(ctx context.Context, judge *envoyProgram) error {
 
 // dangling are destinations that are Services which are not in the files, where these
 // have Services of that namespace at all.
-func (f *meshFiles) dangling(document *v1alpha1.MeshService) []lintFinding {
-	var wrong []lintFinding
-	warn := func(path, format string, args ...any) {
-		wrong = append(wrong, lintFinding{"warning", path, fmt.Sprintf(format, args...)})
-	}
+func (f *meshFiles) dangling(document *v1alpha1.MeshService, tell func(path, message string)) {
+	warn := func(path, format string, args ...any) { tell(path, fmt.Sprintf(format, args...)) }
 	for n, to := range document.Spec.Egress {
 		if to.Service == nil {
 			continue
@@ -183,7 +204,6 @@ func (f *meshFiles) dangling(document *v1alpha1.MeshService) []lintFinding {
 			warn(path+".port", "Service %s in these files has no port %d; it has %s", to.Service.Name, to.Port, strings.ReplaceAll(strings.Trim(fmt.Sprint(f.services[found].ports), "[]"), " ", ", "))
 		}
 	}
-	return wrong
 }
 
 func (p *program) writeLinted(results []*linted, format string) error {
@@ -195,11 +215,11 @@ func (p *program) writeLinted(results []*linted, format string) error {
 	}
 	for _, l := range results {
 		for _, f := range l.Findings {
-			line := l.document.object.Place() + ": " + f.Level + ": "
+			text := fmt.Sprintf("%s:%d: %s: ", l.File, f.Line, f.Level)
 			if f.Path != "" {
-				line += f.Path + ": "
+				text += f.Path + ": "
 			}
-			fmt.Fprintln(p.out, line+f.Message)
+			fmt.Fprintln(p.out, text+f.Message)
 		}
 		if l.count("error") == 0 {
 			fmt.Fprintf(p.out, "%s: valid, generation %s; Envoy: %s\n", l.document.title(), l.Version, l.Envoy)
@@ -209,15 +229,22 @@ func (p *program) writeLinted(results []*linted, format string) error {
 }
 
 func lintedResult(results []*linted, strict bool) error {
-	errorCount, warnings := 0, 0
+	errorCount, warnings, unread := 0, 0, 0
 	for _, l := range results {
+		if l.document == nil {
+			unread++
+		}
 		errorCount += l.count("error")
 		warnings += l.count("warning")
 	}
 	if errorCount == 0 && (warnings == 0 || !strict) {
 		return nil
 	}
-	return findings{fmt.Errorf("%s and %s in %s", counted(errorCount, "error"), counted(warnings, "warning"), counted(len(results), "MeshService"))}
+	in := counted(len(results)-unread, "MeshService")
+	if unread > 0 {
+		in += " and " + counted(unread, "document") + " that cannot be read"
+	}
+	return findings{fmt.Errorf("%s and %s in %s", counted(errorCount, "error"), counted(warnings, "warning"), in)}
 }
 
 func counted(n int, what string) string {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -17,12 +18,17 @@ func (p *program) configDiffCommand(invocation string) *cobra.Command {
 		Short: "Tell what changes between two versions of a MeshService",
 		Long: "Tell what changes between two versions of a MeshService, in words: for the app, for its\n" +
 			"callers, and which connections end for it. OLD and NEW are files or folders; one of\n" +
-			"them may be -, standard input. With several MeshServices those of the same namespace\n" +
-			"and name are compared.\n\n" + exitHelp,
+			"them may be -, standard input, or /dev/null where there is none yet. With several\n" +
+			"MeshServices those of the same namespace and name are compared.\n\n" + exitHelp,
 		Example: examples(invocation,
 			"config diff checkout.yaml new.yaml", "two files",
 			"config diff <(git show main:mesh.yaml) mesh.yaml", "what a change would do"),
-		Args: cobra.ExactArgs(2),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return fmt.Errorf("give OLD and NEW, two files or folders; got %d", len(args))
+			}
+			return nil
+		},
 		RunE: func(_ *cobra.Command, args []string) error { return p.diffMesh(args[0], args[1], in.namespace) },
 	}
 	in.addNamespace(cmd)
@@ -42,10 +48,18 @@ func (p *program) diffMesh(old, now, namespace string) error {
 		if err := loaded.invalid(); err != nil {
 			return err
 		}
+		if !absent(file) {
+			if err := loaded.none(file); err != nil {
+				return err
+			}
+		}
 		sides[n] = map[string]*mesh.Service{}
 		for _, d := range loaded.documents {
 			sides[n][d.service.Namespace+"/"+d.service.Name] = d.service
 		}
+	}
+	if len(sides[0])+len(sides[1]) == 0 {
+		return fmt.Errorf("there is no MeshService in %s and %s", old, now)
 	}
 	names := make([]string, 0, len(sides[0]))
 	for _, side := range sides {
@@ -58,6 +72,14 @@ func (p *program) diffMesh(old, now, namespace string) error {
 		p.diffService(name, sides[0][name], sides[1][name])
 	}
 	return nil
+}
+
+// absent says whether a side may have no MeshService: a folder before its first one, and
+// what git and diff name for a file that is not there. An empty file or pipe is mostly
+// that of a command that has failed.
+func absent(file string) bool {
+	info, err := os.Stat(file)
+	return file == os.DevNull || err == nil && info.IsDir()
 }
 
 // diffService tells of one; nil is one that is not there.

@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	"github.com/pillion-mesh/pillion/bootstrap"
@@ -50,6 +52,10 @@ func (d *meshDocument) title() string { return d.object.Place() + ": " + d.objec
 // meshFiles are files, read.
 type meshFiles struct {
 	documents []*meshDocument
+	// broken is what could not be read.
+	broken []*manifest.Error
+	// others are the kinds of the other objects, as they come.
+	others []string
 	// services are the Kubernetes Services beside them.
 	services []kubernetesService
 }
@@ -65,6 +71,9 @@ func (p *program) loadMesh(files []string, namespace string) (*meshFiles, error)
 	if len(files) == 0 {
 		return nil, errors.New("no MeshServices: give a file or folder with -f FILE, or - for standard input")
 	}
+	if wrong := validation.IsDNS1123Label(namespace); len(wrong) > 0 {
+		return nil, fmt.Errorf("--namespace is %q; accepted is the name of a namespace: 1 to 63 of a-z, 0-9 and -", namespace)
+	}
 	names, err := manifestFiles(files)
 	if err != nil {
 		return nil, err
@@ -75,20 +84,36 @@ func (p *program) loadMesh(files []string, namespace string) (*meshFiles, error)
 		if err != nil {
 			return nil, err
 		}
-		stream, err := manifest.Read(name, data)
-		if err != nil {
-			return nil, findings{err}
-		}
+		stream, broken := manifest.ReadAll(name, data)
+		loaded.broken = append(loaded.broken, broken...)
 		for _, document := range stream.Documents() {
 			if err := loaded.add(document, namespace); err != nil {
 				return nil, findings{fmt.Errorf("%s: %w", name, err)}
 			}
 		}
 	}
-	if len(loaded.documents) == 0 {
-		return nil, fmt.Errorf("there is no MeshService in %s", strings.Join(files, ", "))
-	}
 	return loaded, nil
+}
+
+// none is an error where there is no MeshService, and says what there is: mostly the
+// file is another one, or the command before the pipe has failed.
+func (f *meshFiles) none(files ...string) error {
+	if len(f.documents)+len(f.broken) > 0 {
+		return nil
+	}
+	in := strings.Join(files, ", ")
+	if in == "-" {
+		in = "standard input"
+	}
+	slices.Sort(f.others)
+	others := slices.Compact(f.others)
+	switch shown := 8; {
+	case len(others) == 0:
+		return fmt.Errorf("there is no MeshService in %s, nor any other object", in)
+	case len(others) > shown:
+		others = append(others[:shown:shown], fmt.Sprintf("%d kinds more", len(others)-shown))
+	}
+	return fmt.Errorf("there is no MeshService in %s, only %s", in, strings.Join(others, ", "))
 }
 
 // manifestFiles are the files that are named, and those in folders that are.
@@ -116,9 +141,25 @@ func manifestFiles(named []string) ([]string, error) {
 	return files, nil
 }
 
+// isMesh says whether an object is a MeshService, or is meant to be one: nobody else
+// tells of a kind that is misspelled before the cluster does.
+func isMesh(o *manifest.Object) bool {
+	group, _, _ := strings.Cut(o.APIVersion, "/")
+	return strings.EqualFold(o.Kind, v1alpha1.KindMeshService) || group == v1alpha1.Group && o.Kind != v1alpha1.KindInjectorConfig
+}
+
 // add takes the MeshServices and Services of a document.
 func (f *meshFiles) add(document *manifest.Document, namespace string) error {
-	wanted := func(o *manifest.Object) bool { return o.Kind == v1alpha1.KindMeshService || o.Kind == "Service" }
+	wanted := func(o *manifest.Object) bool { return isMesh(o) || o.Kind == "Service" }
+	for _, o := range document.Objects {
+		switch {
+		case isMesh(o):
+		case o.Kind == "":
+			f.others = append(f.others, "a document without kind")
+		default:
+			f.others = append(f.others, strings.TrimSpace(o.Kind+" "+o.APIVersion))
+		}
+	}
 	if !slices.ContainsFunc(document.Objects, wanted) {
 		return nil
 	}
@@ -137,7 +178,7 @@ func (f *meshFiles) add(document *manifest.Document, namespace string) error {
 	for n, object := range document.Objects {
 		switch {
 		case n >= len(items): // a list in a list, of which only pods are known
-		case object.Kind == v1alpha1.KindMeshService:
+		case isMesh(object):
 			f.documents = append(f.documents, meshOf(object, items[n], namespace))
 		case object.Kind == "Service" && object.APIVersion == "v1":
 			f.services = append(f.services, serviceOf(object, items[n], namespace))
@@ -148,12 +189,7 @@ func (f *meshFiles) add(document *manifest.Document, namespace string) error {
 
 func meshOf(object *manifest.Object, data []byte, namespace string) *meshDocument {
 	d := &meshDocument{object: object}
-	document, err := v1alpha1.DecodeMeshService(data)
-	if err == nil && document.Namespace == "" {
-		document.Namespace = namespace
-		// Short names of Services are those of the namespace.
-		document, err = inNamespace(document)
-	}
+	document, err := v1alpha1.DecodeMeshService(inNamespace(data, namespace))
 	if err == nil {
 		d.document = document
 		d.service, err = mesh.Resolve(document)
@@ -164,17 +200,26 @@ func meshOf(object *manifest.Object, data []byte, namespace string) *meshDocumen
 	return d
 }
 
-// inNamespace fills in the defaults that depend on the namespace.
-func inNamespace(document *v1alpha1.MeshService) (*v1alpha1.MeshService, error) {
-	for n := range document.Spec.Egress {
-		if service := document.Spec.Egress[n].Service; service != nil && service.Namespace == "" {
-			service.Namespace = document.Namespace
-		}
+// inNamespace is a document that says its namespace: short names of Services, and with
+// them what is there twice, depend on it.
+func inNamespace(data []byte, namespace string) []byte {
+	var document, metadata map[string]json.RawMessage
+	if json.Unmarshal(data, &document) != nil || json.Unmarshal(document["metadata"], &metadata) != nil || metadata == nil {
+		return data // that it has none is said by who reads it
 	}
-	if problems := v1alpha1.ValidateMeshService(document); len(problems) > 0 {
-		return nil, problems.ToAggregate()
+	if given := string(metadata["namespace"]); given != "" && given != `""` && given != "null" {
+		return data
 	}
-	return document, nil
+	metadata["namespace"] = json.RawMessage(strconv.Quote(namespace))
+	var err error
+	if document["metadata"], err = json.Marshal(metadata); err != nil {
+		return data
+	}
+	whole, err := json.Marshal(document)
+	if err != nil {
+		return data
+	}
+	return whole
 }
 
 func serviceOf(object *manifest.Object, data []byte, namespace string) kubernetesService {

@@ -25,7 +25,7 @@ func (p *program) renderCommand(invocation string) *cobra.Command {
 		Example: examples(invocation,
 			"config render -f checkout.yaml", "the generation",
 			"config render -f deploy/ -o out", "everything, for each MeshService in a folder"),
-		Args: cobra.NoArgs,
+		Args: filesByFlag,
 		RunE: func(*cobra.Command, []string) error { return p.render(&in, folder) },
 	}
 	in.addFlags(cmd)
@@ -38,19 +38,17 @@ func (p *program) render(in *meshInput, folder string) error {
 	if err != nil {
 		return err
 	}
+	if err := loaded.none(in.files...); err != nil {
+		return err
+	}
 	if err := loaded.invalid(); err != nil {
 		return err
 	}
 	if folder == "" && len(loaded.documents) > 1 {
 		return fmt.Errorf("there are %d MeshServices: name a folder for what is rendered with -o FOLDER", len(loaded.documents))
 	}
-	written := map[string]string{}
 	for _, d := range loaded.documents {
 		to := filepath.Join(folder, d.service.Namespace, d.service.Name)
-		if first, again := written[to]; again {
-			return findings{fmt.Errorf("%s is the same MeshService as at %s", d.title(), first)}
-		}
-		written[to] = d.object.Place()
 		g, files, err := rendered(d.service)
 		if err != nil {
 			return findings{fmt.Errorf("%s: %w", d.title(), err)}
@@ -90,13 +88,29 @@ func writeFiles(folder string, files []bootstrap.File) error {
 }
 
 // invalid is all that is wrong with the documents, for commands that need valid
-// ones.
+// ones, each once.
 func (f *meshFiles) invalid() error {
 	var lines []string
+	for _, b := range f.broken {
+		lines = append(lines, b.Error())
+	}
+	places := map[string]string{}
 	for _, d := range f.documents {
 		for _, problem := range d.problems {
-			lines = append(lines, d.title()+": "+problem.String())
+			line := d.object.Line
+			if problem.Path != "" {
+				line = d.object.LineOf(problem.Path)
+			}
+			lines = append(lines, fmt.Sprintf("%s:%d: %s: %s", d.object.File, line, d.object, problem))
 		}
+		if d.service == nil {
+			continue
+		}
+		name := d.service.Namespace + "/" + d.service.Name
+		if first, again := places[name]; again {
+			lines = append(lines, d.title()+" is the same MeshService as at "+first)
+		}
+		places[name] = d.object.Place()
 	}
 	if len(lines) == 0 {
 		return nil
