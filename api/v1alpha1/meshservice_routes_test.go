@@ -34,26 +34,35 @@ func routed(routes string) string {
 
 func TestValidateRoutes(t *testing.T) {
 	const x = "headers: [{name: x, value: v}]"
+	// gone is a header of one connection.
+	gone := func(name string) rule {
+		return rule{name, routed("{to: cache, headers: [{name: " + name + ", value: v}]}"),
+			fmt.Sprintf("spec.egress[0].routes[0].headers[0].name: Invalid value: %q: can never match: the sidecar takes this header off before it looks at routes", name)}
+	}
 	testRules(t, []rule{
 		{"to nothing", routed("{" + x + "}"), "spec.egress[0].routes[0].to: Required value: the name of another destination of this document"},
 		{"to itself", routed("{to: users, " + x + "}"), `spec.egress[0].routes[0].to: Invalid value: "users": must be another destination than the one that the route is of`},
 		{"to a misspelled one", routed("{to: cahce, " + x + "}"), `spec.egress[0].routes[0].to: Invalid value: "cahce": is no destination of this document; did you mean "cache"?`},
 		{"to an unknown one", routed("{to: sandbox, " + x + "}"), `spec.egress[0].routes[0].to: Invalid value: "sandbox": is no destination of this document; others are "cache", "old", "files", "chain"`},
+		{"to an unknown one of many", routed("{to: sandbox, "+x+"}") + "\n" + items("- {name: d%d, host: d%[1]d.example.com, port: 80}", "\n", 8), `spec.egress[0].routes[0].to: Invalid value: "sandbox": is no destination of this document; others are "cache", "old", "files", "chain", "d0", "d1", "d2", "d3", "d4", "d5" and 2 more`},
 		{"to connections", routed("{to: files, " + x + "}"), `spec.egress[0].routes[0].to: Invalid value: "files": must be a destination of requests; egress[3] (files) is of protocol TLS`},
 		{"gRPC to HTTP1", routed("{to: old, " + x + "}"), `spec.egress[0].routes[0].to: Invalid value: "old": must speak HTTP/2, which gRPC needs; egress[2] (old) is of protocol HTTP1`},
+		{"gRPC methods to HTTP1", "egress: [{name: a, host: a.example.com, port: 80, routes: [{to: b, grpc: {service: a.B}}]}, {name: b, host: b.example.com, port: 80, protocol: HTTP1}]", `spec.egress[0].routes[0].to: Invalid value: "b": must speak HTTP/2, which gRPC needs; egress[1] (b) is of protocol HTTP1`},
 		{"to one with routes", routed("{to: chain, " + x + "}"), `spec.egress[0].routes[0].to: Invalid value: "chain": must have no routes of its own, as egress[4] (chain) has: they would not be followed`},
 		{"in a circle", "egress: [{name: a, host: a.example.com, port: 80, routes: [{to: b, " + x + "}]}, {name: b, host: b.example.com, port: 80, routes: [{to: a, " + x + "}]}]",
 			"2 problems:\n" + `  spec.egress[0].routes[0].to: Invalid value: "b": must have no routes of its own, as egress[1] (b) has: they would not be followed` + "\n" +
 				`  spec.egress[1].routes[0].to: Invalid value: "a": must have no routes of its own, as egress[0] (a) has: they would not be followed`},
 		{"no match", routed("{to: cache}"), "spec.egress[0].routes[0]: Required value: headers or grpc: a route for all requests would take the place of the destination"},
+		{"no match before another", routed("{to: cache}, {to: cache, " + x + "}"), "spec.egress[0].routes[0]: Required value: headers or grpc: a route for all requests would take the place of the destination"},
 		{"no header's name", routed("{to: cache, headers: [{value: v}]}"), "spec.egress[0].routes[0].headers[0].name: Required value: a header as x-sandbox"},
+		{"no header's name twice", routed("{to: cache, headers: [{value: v}, {value: v}]}"), "2 problems:\n  spec.egress[0].routes[0].headers[0].name: Required value: a header as x-sandbox\n  spec.egress[0].routes[0].headers[1].name: Required value: a header as x-sandbox"},
 		{"no header's value", routed("{to: cache, headers: [{name: x}]}"), "spec.egress[0].routes[0].headers[0].value: Required value: the value that the header has, to the letter"},
 		{"values that could not be read", routed("{to: cache, headers: [{name: x, value: 1}]}, {to: cache, headers: [{name: x, value: 2}]}"), "2 problems:\n" + `  spec.egress[0].routes[0].headers[0].value: must be a text (in quotes where it looks like a number or a boolean), got 1` + "\n" + `  spec.egress[0].routes[1].headers[0].value: must be a text (in quotes where it looks like a number or a boolean), got 2`},
 		{"pseudo-header", routed(`{to: cache, headers: [{name: ":path", value: v}]}`), `spec.egress[0].routes[0].headers[0].name: Invalid value: ":path": is no header: routes go by headers and by gRPC methods, not by a request's path or method`},
 		{"no header's form", routed(`{to: cache, headers: [{name: "x y", value: v}]}`), `spec.egress[0].routes[0].headers[0].name: Invalid value: "x y": must be the name of a header as x-sandbox: letters, digits and any of !#$%&'*+-.^_|~, at most 256`},
 		{"host", routed(`{to: cache, headers: [{name: Host, value: v}]}`), `spec.egress[0].routes[0].headers[0].name: Invalid value: "Host": must not be the host: that is what the destination is known by`},
 		{"a header that is gone", routed(`{to: cache, headers: [{name: X-Forwarded-Proto, value: v}]}`), `spec.egress[0].routes[0].headers[0].name: Invalid value: "X-Forwarded-Proto": can never match: the sidecar takes this header off before it looks at routes`},
-		{"a header of one connection", routed(`{to: cache, headers: [{name: keep-alive, value: v}]}`), `spec.egress[0].routes[0].headers[0].name: Invalid value: "keep-alive": can never match: the sidecar takes this header off before it looks at routes`},
+		gone("keep-alive"), gone("proxy-connection"), gone("transfer-encoding"),
 		{"an order to Envoy", routed(`{to: cache, headers: [{name: x-envoy-max-retries, value: v}]}`), `spec.egress[0].routes[0].headers[0].name: Invalid value: "x-envoy-max-retries": can never match: the sidecar takes this header off before it looks at routes`},
 		{"a header of the sidecar's", routed(`{to: cache, headers: [{name: X-Pillion-Other, value: v}]}`), `spec.egress[0].routes[0].headers[0].name: Invalid value: "X-Pillion-Other": must not begin with x-pillion-: such headers are the sidecar's own`},
 		{"line in a header", routed(`{to: cache, headers: [{name: x, value: "a\nb"}]}`), `spec.egress[0].routes[0].headers[0].value: Invalid value: "a\nb": must be what can stand in a header: ASCII without control characters or spaces at its ends, at most 256`},
@@ -112,17 +121,20 @@ func TestValidateRoutesThatNeverMatch(t *testing.T) {
 	}
 }
 
+// items are so many of a form, each with its number.
+func items(form, between string, count int) string {
+	list := make([]string, count)
+	for n := range list {
+		list[n] = fmt.Sprintf(form, n)
+	}
+	return strings.Join(list, between)
+}
+
 // TestValidateIsBounded gives what would take minutes if everything were compared with
 // everything: lists as long as a request to the webhook may be.
 func TestValidateIsBounded(t *testing.T) {
 	const many = 50_000
-	texts := func(form string, count int) string {
-		list := make([]string, count)
-		for n := range list {
-			list[n] = fmt.Sprintf(form, n)
-		}
-		return strings.Join(list, ", ")
-	}
+	texts := func(form string, count int) string { return items(form, ", ", count) }
 	var destinations []string
 	for n := range MaxDestinations {
 		destinations = append(destinations, fmt.Sprintf(`{"name": "a-rather-long-name-of-a-destination-that-is-number-%d", "host": "h%d.example.com", "port": 80, "routes": [%s]}`,

@@ -78,6 +78,8 @@ func TestValidateDestination(t *testing.T) {
 		name(strings.Repeat("a", 64), form),
 		name("blackhole", "not be blackhole: in statistics that is what is refused"),
 		{"name twice", `egress: [{name: a, host: a.example.com, port: 80}, {name: a, host: b.example.com, port: 80}]`, `spec.egress[1].name: Invalid value: "a": is the name of spec.egress[0], too`},
+		{"no name twice", `egress: [{host: a.example.com, port: 80}, {host: b.example.com, port: 80}]`, "2 problems:\n  spec.egress[0].name: Required value: a short name for statistics and routes, as cart\n  spec.egress[1].name: Required value: a short name for statistics and routes, as cart"},
+		{"no port twice", `egress: [{name: a, host: a.example.com}, {name: b, host: a.example.com}]`, "2 problems:\n  spec.egress[0].port: Required value: a port from 1 to 65535\n  spec.egress[1].port: Required value: a port from 1 to 65535"},
 		{"no address", `egress: [{name: a, port: 80}]`, "spec.egress[0].host: Required value: give host (a DNS name) or service (a Kubernetes Service)"},
 		{"two addresses", `egress: [{name: a, host: a.example.com, service: {name: a}, port: 80}]`, "spec.egress[0].service: Forbidden: host is given, too: give one of them"},
 		{"no port", `egress: [{name: a, host: a.example.com}]`, "spec.egress[0].port: Required value: a port from 1 to 65535"},
@@ -153,6 +155,15 @@ func TestValidateDestinationsAreDistinct(t *testing.T) {
 // TestValidateProtocols: what is about requests is an error for connections, also
 // where it would have a default.
 func TestValidateProtocols(t *testing.T) {
+	for _, field := range []string{
+		"timeout: 1s", "maxConcurrentRequests: 1", "maxConcurrentStreams: 1", "maxConnectionAge: 1m", "adaptiveConcurrency: {}", "rateLimit: {requests: 1}",
+	} {
+		name, _, _ := strings.Cut(field, ":")
+		want := fmt.Sprintf("spec.inbound[0].%s: Forbidden: does not go with protocol TCP, of which only bytes are seen: here maxConnections is accepted", name)
+		if _, err := DecodeMeshService(meshDocument("inbound: [{port: 80, protocol: TCP, " + field + "}]")); err == nil || err.Error() != want {
+			t.Errorf("%s: %v\nwant %s", field, err, want)
+		}
+	}
 	for _, field := range []string{
 		"timeout: 1s", "clientTimeout: 1s", "retries: {}", "outlierDetection: {}", "maxConnectionAge: 1m", "idleTimeout: 1s", "dnsRefresh: 5s",
 		"breakers: {maxPendingRequests: 1}", "breakers: {maxRequests: 1}", "routes: [{to: cache, headers: [{name: x, value: v}]}]",

@@ -44,7 +44,7 @@ func (w *warnings) add(path *field.Path, format string, args ...any) {
 
 func (w *warnings) inbound(port *InboundPort, path *field.Path) {
 	w.reserved(port.Port, path.Child("port"))
-	if tls := port.Port == httpsPort || port.Port == otherHTTPSPort; tls && port.Protocol == InboundHTTP {
+	if port.Port == httpsPort || port.Port == otherHTTPSPort {
 		for _, f := range port.httpOnly() {
 			if f.is {
 				w.add(path.Child(f.name), "is about requests, and on port %d the app usually speaks TLS itself: then only bytes are seen, and it does nothing", port.Port)

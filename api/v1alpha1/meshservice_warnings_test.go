@@ -47,6 +47,7 @@ func TestWarnMeshService(t *testing.T) {
 			"spec.egress[0].clientTimeout: 10s is longer than timeout, 5s: after 5s the app gets a 504 from the sidecar, not its own deadline",
 		}},
 		{"deadline alone", destination("clientTimeout: 10s"), nil},
+		{"a deadline at the same time", destination("timeout: 5s, clientTimeout: 5s"), nil},
 		{"idle for long", destination("idleTimeout: 61s"), []string{
 			"spec.egress[0].idleTimeout: 1m1s is longer than many servers keep a connection (Node.js 5s, nginx 75s): requests fail that meet its end",
 		}},
@@ -56,6 +57,7 @@ func TestWarnMeshService(t *testing.T) {
 		{"retries that are cut", destination("timeout: 1s, retries: {when: [Unavailable], attempts: 2, perTryTimeout: 400ms}"), []string{
 			"spec.egress[0].retries.perTryTimeout: 3 attempts of 400ms take up to 1.2s, and timeout ends them after 1s",
 		}},
+		{"retries that are bounded one by one", destination("retries: {when: [Reset], perTryTimeout: 400ms}"), nil},
 		{"attempts that are given up for nothing", destination("timeout: 1s, retries: {perTryTimeout: 400ms}"), []string{
 			"spec.egress[0].retries.perTryTimeout: matters only where when has Reset or Unavailable: no other request is tried again once it is sent, so it has all of timeout",
 		}},
@@ -69,6 +71,13 @@ func TestWarnMeshService(t *testing.T) {
 		{"a fallback for methods that nobody named", "egress: [{name: a, host: a.example.com, port: 80, protocol: GRPC, routes: [{grpc: {service: a.B}, to: b, fallback: {when: Fails}}]}, {name: b, host: b.example.com, port: 80, protocol: GRPC}]", []string{
 			"spec.egress[0].routes[0].fallback.when: Fails is for gRPC methods that are named, in grpc.methods or retries.safeMethods: for all others it is Absent, since they might be carried out twice",
 		}},
+		{"a fallback for calls that nobody named, by a header", "egress: [{name: a, host: a.example.com, port: 80, protocol: GRPC, routes: [{headers: [{name: x, value: blue}], to: b, fallback: {when: Fails}}]}, {name: b, host: b.example.com, port: 80, protocol: GRPC}]", []string{
+			"spec.egress[0].routes[0].fallback.when: Fails is for gRPC methods that are named, in grpc.methods or retries.safeMethods: for all others it is Absent, since they might be carried out twice",
+		}},
+		{"a fallback for methods that nobody named, of any protocol", "egress: [{name: a, host: a.example.com, port: 80, routes: [{grpc: {service: a.B}, to: b, fallback: {when: Fails}}]}, {name: b, host: b.example.com, port: 80}]", []string{
+			"spec.egress[0].routes[0].fallback.when: Fails is for gRPC methods that are named, in grpc.methods or retries.safeMethods: for all others it is Absent, since they might be carried out twice",
+		}},
+		{"a fallback for safe methods", "egress: [{name: a, host: a.example.com, port: 80, protocol: GRPC, timeout: 1s, retries: {when: [Reset], safeMethods: [a.B/C]}, routes: [{grpc: {service: a.B}, to: b, fallback: {when: Fails}}]}, {name: b, host: b.example.com, port: 80, protocol: GRPC}]", nil},
 		{"a fallback for named methods", "egress: [{name: a, host: a.example.com, port: 80, protocol: GRPC, routes: [{grpc: {service: a.B, methods: [C]}, to: b, fallback: {when: Fails}}]}, {name: b, host: b.example.com, port: 80, protocol: GRPC}]", nil},
 		{"a fallback sooner than connections", "egress: [{name: a, host: a.example.com, port: 80, routes: [{headers: [{name: x, value: blue}], to: b, fallback: {when: Fails}}]}, {name: b, host: b.example.com, port: 80, connectTimeout: 2s}]", []string{
 			"spec.egress[1].connectTimeout: 2s is longer than fallback.after of spec.egress[0].routes[0], which bounds connections to b for everybody: it is 100ms",
@@ -80,6 +89,7 @@ func TestWarnMeshService(t *testing.T) {
 			"spec.egress[0].connectTimeout: 501ms is longer than half of spec.egress[0].timeout, which bounds connections to users for everybody: it is 500ms",
 		}},
 		{"connections that are not", destination("timeout: 1s, connectTimeout: 2s"), nil},
+		{"connections that are no longer than that", destination("timeout: 1s, connectTimeout: 500ms, retries: {}"), nil},
 		{"breakers before a fallback", toB("fallback: {}", "breakers: {maxRequests: 5, maxConnections: 3}"), []string{
 			"spec.egress[1].breakers: spec.egress[0].routes[0] leads here with a fallback: a request beyond them gets 503 and does not fall back",
 		}},
@@ -87,11 +97,17 @@ func TestWarnMeshService(t *testing.T) {
 			"spec.egress[1].breakers: spec.egress[0].routes[0] leads here with a fallback: a request beyond them waits for a connection and does not fall back",
 		}},
 		{"breakers without a fallback", toB("", "breakers: {maxRequests: 5}"), nil},
+		{"waiting requests before a fallback", toB("fallback: {}", "breakers: {maxPendingRequests: 5}"), []string{
+			"spec.egress[1].breakers: spec.egress[0].routes[0] leads here with a fallback: a request beyond them gets 503 and does not fall back",
+		}},
 		{"a timeout where a route leads", toB("", "timeout: 1s, retries: {}"), []string{
 			"spec.egress[1].timeout: is not for the requests that spec.egress[0].routes[0] leads here: they have what the destination has that the app called",
 			"spec.egress[1].retries: is not for the requests that spec.egress[0].routes[0] leads here: they have what the destination has that the app called",
 		}},
 		{"no timeout where a route leads", toB("", "timeout: 0s"), []string{"spec.egress[1].timeout: 0s is no timeout, as if it were left out"}},
+		{"a timeout where two routes lead", "egress: [{name: a, host: a.example.com, port: 80, routes: [{headers: [{name: x, value: blue}], to: b}, {headers: [{name: x, value: red}], to: b}]}, {name: b, host: b.example.com, port: 80, timeout: 1s}]", []string{
+			"spec.egress[1].timeout: is not for the requests that spec.egress[0].routes[0] leads here: they have what the destination has that the app called",
+		}},
 		{"retries beside a fallback", "egress: [{name: a, host: a.example.com, port: 80, timeout: 1s, retries: {}, routes: [{headers: [{name: x, value: blue}], to: b}, {headers: [{name: x, value: red}], to: b, fallback: {}}]}, {name: b, host: b.example.com, port: 80}]", []string{
 			"spec.egress[0].retries: are not for the requests of spec.egress[0].routes[1]: a fallback is the one retry that they have",
 		}},
@@ -101,11 +117,17 @@ func TestWarnMeshService(t *testing.T) {
 			"spec.inbound[0].rateLimit: is about requests, and on port 8443 the app usually speaks TLS itself: then only bytes are seen, and it does nothing",
 		}},
 		{"connections of HTTPS that comes in", "inbound: [{port: 443, maxConnections: 5}]", nil},
+		{"requests of HTTPS that comes in", "inbound: [{port: 443, maxConcurrentRequests: 5}]", []string{
+			"spec.inbound[0].maxConcurrentRequests: is about requests, and on port 443 the app usually speaks TLS itself: then only bytes are seen, and it does nothing",
+		}},
 		{"bytes on the port of HTTPS", "egress: [{name: a, host: a.example.com, port: 443, protocol: TCP, breakers: {maxConnections: 5}}]", []string{
 			"spec.egress[0].protocol: is TCP: whatever is called on port 443 is this destination, whatever the host; protocol TLS tells hosts apart",
 		}},
 		{"bytes on a port of HTTP", "egress: [{name: a, host: a.example.com, port: 8080, protocol: TCP}]", []string{
 			"spec.egress[0].protocol: is TCP: whatever is called on port 8080 is this destination, whatever the host; protocol HTTP tells hosts apart",
+		}},
+		{"bytes on the port of HTTP", "egress: [{name: a, host: a.example.com, port: 80, protocol: TCP}]", []string{
+			"spec.egress[0].protocol: is TCP: whatever is called on port 80 is this destination, whatever the host; protocol HTTP tells hosts apart",
 		}},
 		{"limits of bytes", "egress: [{name: a, host: a.example.com, port: 7400, protocol: TCP, breakers: {maxConnections: 5}, connectTimeout: 1s}]", nil},
 		{"limits of TLS", "egress: [{name: a, host: a.example.com, port: 443, protocol: TLS, breakers: {maxConnections: 5}, connectTimeout: 1s}]", nil},
