@@ -15,22 +15,22 @@ import (
 )
 
 // DecodeMeshService reads a MeshService from YAML or JSON, fills in the defaults and
-// validates it. It is as strict as Decode about everything that owners write. What
-// an API server adds is taken as it comes: most of metadata, and the status.
-// The error is Problems.
+// validates it. It is as strict as Decode about everything that owners write. Metadata,
+// most of which an API server adds, is taken as it comes, and the status is passed over:
+// nobody acts on it, so what a newer controller says in a way that is not known here is no
+// mistake of the owner's. The error is Problems.
 func DecodeMeshService(data []byte) (*MeshService, error) {
 	object, problems := documentOf(data, KindMeshService)
 	if len(problems) > 0 {
 		return nil, problems
 	}
 	meta, metaProblems := readMetadata(object["metadata"])
-	status := readStatus(object["status"])
 	// The rest is ours; to the reader the two are known, and empty.
 	own := maps.Clone(object)
 	delete(own, "metadata")
 	delete(own, "status")
 	mesh, problems := readObject[MeshService](own)
-	mesh.ObjectMeta, mesh.Status = meta, status
+	mesh.ObjectMeta = meta
 	problems = append(problems, metaProblems...)
 	problems = append(problems, missingKind(&mesh.TypeMeta, KindMeshService, problems)...)
 	DefaultMeshService(mesh)
@@ -98,16 +98,6 @@ func typeName(t reflect.Type) string {
 		return "a whole number"
 	}
 	return "a text (in quotes where it looks like a number or a boolean)"
-}
-
-// readStatus reads what the controller wrote. Nobody acts on it, so what a newer
-// controller says in a way that is not known here is no mistake of the owner's.
-func readStatus(value any) MeshServiceStatus {
-	var status MeshServiceStatus
-	if convert(value, &status) != nil {
-		return MeshServiceStatus{}
-	}
-	return status
 }
 
 func convert(value, target any) error {

@@ -155,3 +155,12 @@ func TestValidateIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestSuggestionsAreBounded: each takes a look at all names, and nobody reads many of them.
+func TestSuggestionsAreBounded(t *testing.T) {
+	_, err := DecodeMeshService(meshDocument(routed(items("{to: sandbox%d, headers: [{name: x, value: v%[1]d}]}", ", ", maxSuggestions+2))))
+	unknown, suggested := strings.Count(fmt.Sprint(err), "is no destination of this document"), strings.Count(fmt.Sprint(err), "; others are ")
+	if unknown != maxSuggestions+2 || suggested != maxSuggestions {
+		t.Errorf("%d are unknown, of which %d have a suggestion, want %d and %d: %v", unknown, suggested, maxSuggestions+2, maxSuggestions, err)
+	}
+}
