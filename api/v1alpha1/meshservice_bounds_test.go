@@ -40,15 +40,15 @@ func TestValidateLengths(t *testing.T) {
 		most int
 		spec func(length int) string
 	}{
-		{"spec.inbound", MaxInboundPorts, func(n int) string { return "inbound: [" + items("{port: 1%03d}", ", ", n) + "]" }},
-		{"spec.egress", MaxDestinations, func(n int) string { return "egress: [" + items("{name: a%d, host: a%[1]d, port: 80}", ", ", n) + "]" }},
-		{"spec.egress[0].routes", MaxRoutes, func(n int) string { return routed(items("{to: cache, headers: [{name: x, value: v%d}]}", ", ", n)) }},
-		{"spec.egress[0].routes[0].headers", MaxHeaders, func(n int) string { return route("headers: [" + items("{name: x%d, value: v}", ", ", n) + "]") }},
-		{"spec.egress[0].routes[0].headers[0].name", MaxValue, func(n int) string { return route("headers: [{name: " + strings.Repeat("x", n) + ", value: v}]") }},
-		{"spec.egress[0].routes[0].headers[0].value", MaxValue, func(n int) string { return route("headers: [{name: x, value: " + strings.Repeat("v", n) + "}]") }},
-		{"spec.egress[0].routes[0].grpc.service", MaxValue, func(n int) string { return route("grpc: {service: " + strings.Repeat("S", n) + "}") }},
-		{"spec.egress[0].routes[0].grpc.methods", MaxMethods, func(n int) string { return route("grpc: {service: S, methods: [" + items("M%d", ", ", n) + "]}") }},
-		{"spec.egress[0].routes[0].grpc.methods[0]", MaxValue, func(n int) string { return route("grpc: {service: S, methods: [" + strings.Repeat("M", n) + "]}") }},
+		{"spec.inbound", 64, func(n int) string { return "inbound: [" + items("{port: 1%03d}", ", ", n) + "]" }},
+		{"spec.egress", 1024, func(n int) string { return "egress: [" + items("{name: a%d, host: a%[1]d, port: 80}", ", ", n) + "]" }},
+		{"spec.egress[0].routes", 32, func(n int) string { return routed(items("{to: cache, headers: [{name: x, value: v%d}]}", ", ", n)) }},
+		{"spec.egress[0].routes[0].headers", 8, func(n int) string { return route("headers: [" + items("{name: x%d, value: v}", ", ", n) + "]") }},
+		{"spec.egress[0].routes[0].headers[0].name", 256, func(n int) string { return route("headers: [{name: " + strings.Repeat("x", n) + ", value: v}]") }},
+		{"spec.egress[0].routes[0].headers[0].value", 256, func(n int) string { return route("headers: [{name: x, value: " + strings.Repeat("v", n) + "}]") }},
+		{"spec.egress[0].routes[0].grpc.service", 256, func(n int) string { return route("grpc: {service: " + strings.Repeat("S", n) + "}") }},
+		{"spec.egress[0].routes[0].grpc.methods", 128, func(n int) string { return route("grpc: {service: S, methods: [" + items("M%d", ", ", n) + "]}") }},
+		{"spec.egress[0].routes[0].grpc.methods[0]", 256, func(n int) string { return route("grpc: {service: S, methods: [" + strings.Repeat("M", n) + "]}") }},
 	} {
 		if _, err := DecodeMeshService(meshDocument(test.spec(test.most))); err != nil {
 			t.Errorf("%s of length %d: %v", test.path, test.most, err)
