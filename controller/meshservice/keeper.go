@@ -96,6 +96,9 @@ type service struct {
 // Reconcile brings a MeshService's ConfigMap and status to what they should be now.
 func (k *Keeper) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	result, err := k.reconcile(ctx, request.NamespacedName)
+	if ctx.Err() != nil {
+		return reconcile.Result{}, nil //nolint:nilerr // it is over, and whoever is next begins anew
+	}
 	if err != nil {
 		k.options.OnError()
 	}
@@ -290,10 +293,4 @@ func (k *Keeper) tell(ctx context.Context, name types.NamespacedName, counted *t
 	case k.again <- event.GenericEvent{Object: document}:
 	case <-ctx.Done():
 	}
-}
-
-func newDocument() *unstructured.Unstructured {
-	document := &unstructured.Unstructured{}
-	document.SetGroupVersionKind(v1alpha1.GroupVersion().WithKind(v1alpha1.KindMeshService))
-	return document
 }

@@ -11,12 +11,9 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
@@ -60,7 +57,7 @@ func New(config *rest.Config, owner string, recorder events.EventRecorder, metri
 	return k, nil
 }
 
-// reset forgets what was known.
+// reset forgets what was known, in the metrics, too.
 func (k *Keeper) reset() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -68,53 +65,44 @@ func (k *Keeper) reset() {
 	k.kept = map[types.NamespacedName]kept{}
 	k.mends = map[types.NamespacedName]*rate.Limiter{}
 	k.services = map[types.NamespacedName]service{}
+	k.metrics.setServices(k.services)
+	k.metrics.setPods(nil)
 }
 
 // Run works until ctx is done. It is for the leader. Whatever fails is begun anew: the
 // certificates, which the same program sees to, are not to suffer from it.
 func (k *Keeper) Run(ctx context.Context) error {
-	said := false
+	said, wasKnown := false, false
 	for ctx.Err() == nil {
-		known, err := k.kindIsKnown()
-		wait := kindInterval
+		known, err := k.kindIsKnown(ctx)
 		switch {
 		case err == nil && known:
-			said, err = false, k.work(ctx)
-			wait = retryInterval
+			said, wasKnown = false, true
+			err = k.work(ctx)
 		case err == nil && !said:
 			said = true
-			k.options.Log.Info("the API server knows no MeshServices; they are seen to as soon as it does", "crd", "meshservices."+v1alpha1.Group)
+			k.reset()
+			k.sayUnknown(wasKnown)
 		}
+		wait := kindInterval
 		if err != nil && ctx.Err() == nil {
 			k.options.Log.Error("seeing to MeshServices failed; it is begun anew", "error", err)
 			k.options.OnError()
+			wait = retryInterval
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
+		pause(ctx, wait, nil)
 	}
 	return nil
 }
 
-// kindIsKnown asks whether the CustomResourceDefinition is there.
-func (k *Keeper) kindIsKnown() (bool, error) {
-	_, err := k.client.RESTMapper().RESTMapping(schema.GroupKind{Group: v1alpha1.Group, Kind: v1alpha1.KindMeshService}, v1alpha1.GroupVersion().Version)
-	if meta.IsNoMatchError(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("asking whether the API server knows MeshServices: %w", err)
-	}
-	return true, nil
-}
-
-// work sees to all MeshServices until ctx is done or something fails as a whole.
+// work sees to all MeshServices until ctx is done, there are none any more or something fails as
+// a whole.
 func (k *Keeper) work(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	k.reset()
 	var err error
-	if k.cache, err = k.newCache(); err != nil {
+	gone := make(chan struct{}, 1)
+	if k.cache, err = k.newCache(gone); err != nil {
 		cancel()
 		return err
 	}
@@ -126,12 +114,13 @@ func (k *Keeper) work(ctx context.Context) error {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	defer cancel()
-	failed := make(chan error, 3)
-	for _, part := range []func(context.Context) error{k.cache.Start, loop.Start, k.watchPods} {
-		parts.Go(func() { failed <- part(ctx) })
+	ended := make(chan error, 4)
+	untilGone := func(ctx context.Context) error { return k.untilGone(ctx, gone) }
+	for _, part := range []func(context.Context) error{k.cache.Start, loop.Start, k.watchPods, untilGone} {
+		parts.Go(func() { ended <- part(ctx) })
 	}
 	select {
-	case err := <-failed:
+	case err := <-ended:
 		return err
 	case <-ctx.Done():
 		return nil
@@ -140,12 +129,13 @@ func (k *Keeper) work(ctx context.Context) error {
 
 // newCache holds what is needed of each object and no more. Of ConfigMaps it has no content,
 // and none but ours; of pods none but those that opted in and run.
-func (k *Keeper) newCache() (cache.Cache, error) {
+func (k *Keeper) newCache(gone chan<- struct{}) (cache.Cache, error) {
 	ours := labels.SelectorFromSet(labels.Set{managedByLabel: managedBy})
 	meshed := labels.SelectorFromSet(labels.Set{k.options.PodLabel: k.options.PodLabelValue})
 	running := fields.OneTermEqualSelector("status.phase", string(corev1.PodRunning))
 	c, err := cache.New(k.config, cache.Options{
-		Mapper: k.client.RESTMapper(),
+		Mapper:                   k.client.RESTMapper(),
+		DefaultWatchErrorHandler: tellGone(gone),
 		ByObject: map[client.Object]cache.ByObject{
 			newDocument():       {Transform: cache.TransformStripManagedFields()},
 			newConfigMapEntry(): {Label: ours, Transform: cache.TransformStripManagedFields()},
@@ -212,8 +202,7 @@ func serviceOfConfigMap(_ context.Context, object client.Object) []reconcile.Req
 }
 
 func (k *Keeper) servicesOfNamespace(ctx context.Context, object client.Object) []reconcile.Request {
-	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(v1alpha1.GroupVersion().WithKind(v1alpha1.KindMeshService + "List"))
+	list := newDocuments()
 	if err := k.cache.List(ctx, list, client.InNamespace(object.GetName())); err != nil {
 		k.options.Log.Error("finding the MeshServices of a namespace that changed", "namespace", object.GetName(), "error", err)
 		return nil

@@ -6,42 +6,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	"github.com/pillion-mesh/pillion/bootstrap"
 )
-
-// TestDefinitionComesLater: a controller that starts where nobody knows MeshServices sees to the
-// certificates meanwhile, and to MeshServices as soon as there are some.
-func TestDefinitionComesLater(t *testing.T) {
-	s := newSystem(t)
-	definition := s.release.Of("crds", "CustomResourceDefinition").DeepCopy()
-	if err := s.client.Delete(t.Context(), definition); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the API server knows no MeshServices", func() bool {
-		return apierrors.IsNotFound(s.client.List(t.Context(), &v1alpha1.MeshServiceList{}))
-	})
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ownNamespace, Name: "pillion-webhook-tls"}}
-	if err := client.IgnoreNotFound(s.client.Delete(t.Context(), secret)); err != nil {
-		t.Fatal(err)
-	}
-	s.start(t)
-	eventually(t, "the certificates are there", func() bool {
-		return s.client.Get(t.Context(), client.ObjectKeyFromObject(secret), secret) == nil && len(secret.Data) > 0
-	})
-	if err := s.release.Install(t.Context(), s.client); err != nil {
-		t.Fatal(err)
-	}
-	s.waitForKind(t)
-	s.mustApply(t, "cart", refused)
-	s.rendered(t, "cart")
-	s.condition(t, "cart", v1alpha1.ConditionRendered, metav1.ConditionTrue, "Stored")
-}
 
 // TestContestedConfigMap: with another hand that changes or deletes the ConfigMap again and again,
 // nobody writes as fast as that hand does; once it leaves the ConfigMap alone, it is put right.

@@ -8,10 +8,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"testing"
 
 	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pillion-mesh/pillion/e2e/controlplane"
@@ -21,10 +24,15 @@ import (
 var world struct {
 	plane *controlplane.ControlPlane
 	helm  string
+	// library is what the libraries of controllers say beside the controllers' own log.
+	library *testLog
 }
 
 func TestMain(m *testing.M) {
-	ctrllog.SetLogger(logr.Discard())
+	world.library = &testLog{to: io.Discard}
+	logger := logr.FromSlogHandler(slog.NewTextHandler(world.library, nil))
+	ctrllog.SetLogger(logger)
+	klog.SetLogger(logger)
 	status, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -49,6 +48,9 @@ type system struct {
 	namespace string
 	config    *rest.Config // the controller's
 	pods      *pods
+	// Of the controller that was started last: what it said, and where its status is.
+	log       *testLog
+	statusURL string
 }
 
 func newSystem(t *testing.T) *system {
@@ -112,6 +114,7 @@ func (s *system) newNamespace(t *testing.T, labels map[string]string) string {
 func (s *system) start(t *testing.T) (stop func()) {
 	t.Helper()
 	log := &testLog{to: t.Output()}
+	s.log = log
 	c, err := controller.New(s.config, controller.Options{
 		Namespace: ownNamespace, Secret: "pillion-webhook-tls", Service: "pillion-webhook", WebhookConfiguration: "pillion", Lease: "pillion-controller",
 		Policy:        certificates.Policy{CALifetime: 365 * 24 * time.Hour, ServingLifetime: 24 * time.Hour, Settle: time.Second},
@@ -124,6 +127,7 @@ func (s *system) start(t *testing.T) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.statusURL = "http://" + c.StatusAddress().String()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
@@ -138,31 +142,11 @@ func (s *system) start(t *testing.T) (stop func()) {
 	return stop
 }
 
-// testLog goes to a test's output until its end: a manager says what it hears from those
-// that it has stopped after it has returned, and a test that is over panics at that.
-type testLog struct {
-	mutex sync.Mutex
-	to    io.Writer
-}
-
-func (l *testLog) Write(text []byte) (int, error) {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	return l.to.Write(text)
-}
-
-func (l *testLog) end() {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	l.to = io.Discard
-}
-
 // apply creates a MeshService of a spec, or changes it.
 func (s *system) apply(t *testing.T, name, spec string) error {
 	t.Helper()
 	document := `{"apiVersion":"pillion.dev/v1alpha1","kind":"MeshService","metadata":{"name":"` + name + `","namespace":"` + s.namespace + `"},"spec":` + spec + `}`
-	target := &v1alpha1.MeshService{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}}
-	return s.client.Patch(t.Context(), target, client.RawPatch(types.ApplyPatchType, []byte(document)), client.FieldOwner("owner"), client.ForceOwnership)
+	return s.client.Patch(t.Context(), s.document(name), client.RawPatch(types.ApplyPatchType, []byte(document)), client.FieldOwner("owner"), client.ForceOwnership)
 }
 
 func (s *system) mustApply(t *testing.T, name, spec string) {
