@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -47,6 +48,11 @@ func TestDefinitionStays(t *testing.T) {
 			if manifest := p.run(t, "get", "manifest", "pillion", "--namespace", second); !strings.Contains(manifest, "kind: CustomResourceDefinition") {
 				t.Error("the release that has taken the definition over does not bring it")
 			}
+			deleteDefinition(t, c)
+			p.run(t, "upgrade", "pillion", chartFolder, "--namespace", second)
+			if err := c.Get(t.Context(), client.ObjectKeyFromObject(definition()), definition()); err != nil {
+				t.Errorf("an upgrade did not bring back the definition that was deleted: %v", err)
+			}
 		})
 	}
 }
@@ -55,12 +61,26 @@ func TestDefinitionStays(t *testing.T) {
 // notes say.
 func takeOver(t *testing.T, c client.Client, namespace string) {
 	t.Helper()
-	definition := &unstructured.Unstructured{}
-	definition.SetAPIVersion("apiextensions.k8s.io/v1")
-	definition.SetKind("CustomResourceDefinition")
-	definition.SetName("meshservices.pillion.dev")
 	patch := `{"metadata": {"annotations": {"meta.helm.sh/release-name": "pillion", "meta.helm.sh/release-namespace": "` + namespace + `"}, "labels": {"app.kubernetes.io/managed-by": "Helm"}}}`
-	if err := c.Patch(t.Context(), definition, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
+	if err := c.Patch(t.Context(), definition(), client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func deleteDefinition(t *testing.T, c client.Client) {
+	t.Helper()
+	if err := c.Delete(t.Context(), definition()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the definition is gone", func() bool {
+		return apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(definition()), definition()))
+	})
+}
+
+func definition() *unstructured.Unstructured {
+	d := &unstructured.Unstructured{}
+	d.SetAPIVersion("apiextensions.k8s.io/v1")
+	d.SetKind("CustomResourceDefinition")
+	d.SetName("meshservices.pillion.dev")
+	return d
 }
