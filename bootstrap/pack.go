@@ -14,10 +14,23 @@ const (
 	// MaxGeneration bounds a file that was unpacked, in bytes: a small one could become
 	// whatever somebody likes.
 	MaxGeneration = 16 << 20
+	// maxConfigMap is how much kube-apiserver lets a ConfigMap hold, keys included.
+	maxConfigMap = 1 << 20
 )
 
+// TooLargeError is about a file that no ConfigMap or no pod takes.
+type TooLargeError struct {
+	// File and Packed are its bytes, and those of it when compressed.
+	File, Packed int
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("%d bytes, and %d when compressed; pods take %d, and a ConfigMap %d", e.File, e.Packed, MaxGeneration, maxConfigMap)
+}
+
 // Pack makes of what Seal wrote what a ConfigMap carries: the same, or the same compressed.
-// ParseGeneration reads both. The same file gives the same bytes.
+// ParseGeneration reads both. The same file gives the same bytes. What cannot be carried is
+// a *TooLargeError.
 func Pack(file []byte) ([]byte, error) {
 	if len(file) <= packAbove {
 		return file, nil
@@ -29,6 +42,9 @@ func Pack(file []byte) ([]byte, error) {
 	}
 	if err := writer.Close(); err != nil {
 		return nil, fmt.Errorf("compressing a generation: %w", err)
+	}
+	if packed.Len()+len(GenerationFile) > maxConfigMap || len(file) > MaxGeneration {
+		return nil, &TooLargeError{File: len(file), Packed: packed.Len()}
 	}
 	return packed.Bytes(), nil
 }

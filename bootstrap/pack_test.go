@@ -3,6 +3,8 @@ package bootstrap_test
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,6 +53,20 @@ func TestPack(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTooLargeToCarry: what no ConfigMap or no pod takes is said with the numbers, and not
+// made.
+func TestTooLargeToCarry(t *testing.T) {
+	random := make([]byte, 1<<20)
+	rand.NewChaCha8([32]byte{}).Read(random)
+	for name, file := range map[string][]byte{"for a ConfigMap": random, "for a pod": bytes.Repeat([]byte("a"), bootstrap.MaxGeneration+1)} {
+		packed, err := bootstrap.Pack(file)
+		tooLarge := (*bootstrap.TooLargeError)(nil)
+		if packed != nil || !errors.As(err, &tooLarge) || tooLarge.File != len(file) || tooLarge.Packed == 0 {
+			t.Errorf("%s: %d bytes and %v", name, len(packed), err)
+		}
 	}
 }
 

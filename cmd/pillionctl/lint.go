@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -27,8 +28,8 @@ func (p *program) lintCommand(invocation string) *cobra.Command {
 		Use:   "lint -f FILE",
 		Short: "Check MeshServices, by Envoy itself where there is one",
 		Long: "Check MeshServices: whether they are valid, what in them is probably not meant, whether\n" +
-			"destinations that are Services of the same files are there with that port, and whether\n" +
-			"Envoy takes what is rendered of them. Envoy is a program in PATH, or the one that --envoy\n" +
+			"destinations that are Services of the same files are there with that port, whether what\n" +
+			"is rendered of them is small enough for pods, and whether Envoy takes it. Envoy is a program in PATH, or the one that --envoy\n" +
 			"names; whether it was asked is said for each MeshService.\n\n" +
 			"Warnings do not count for the exit status, unless --strict is given.\n\n" +
 			"-o json prints a list with file, line, name, namespace, version (of the generation), envoy\n" +
@@ -115,6 +116,7 @@ func (p *program) lint(ctx context.Context, o *lintOptions, format string) error
 		for _, problem := range d.problems {
 			l.add("error", problem.Path, problem.Message)
 		}
+		slices.SortStableFunc(l.Findings, func(a, b lintFinding) int { return a.Line - b.Line })
 		if d.service == nil {
 			l.Envoy = "not asked: the document is not valid"
 			continue
@@ -129,7 +131,7 @@ func (p *program) lint(ctx context.Context, o *lintOptions, format string) error
 			l.add("warning", path, message)
 		}
 		loaded.dangling(d.document, func(path, message string) { l.add("warning", path, message) })
-		slices.SortStableFunc(l.Findings, func(a, b lintFinding) int { return strings.Compare(a.Level, b.Level) })
+		slices.SortStableFunc(l.Findings, func(a, b lintFinding) int { return cmp.Or(strings.Compare(a.Level, b.Level), a.Line-b.Line) })
 		if err := l.render(ctx, judge); err != nil {
 			return err
 		}
@@ -162,6 +164,11 @@ func (l *linted) render(ctx context.Context, judge *envoyProgram) error {
 		return nil
 	}
 	l.Version = g.Version
+	if err := fits(g); err != nil {
+		l.Envoy = "not asked: no pod would be given it"
+		l.add("error", "spec", err.Error())
+		return nil
+	}
 	merged, err := bootstrap.Merged(files)
 	if err != nil {
 		return err
@@ -173,6 +180,18 @@ func (l *linted) render(ctx context.Context, judge *envoyProgram) error {
 	l.Envoy = judge.said(verdict)
 	if verdict != "" {
 		l.add("error", "", "Envoy does not take what is rendered of it: "+verdict)
+	}
+	return nil
+}
+
+// fits says whether pods could be given what was rendered.
+func fits(g *bootstrap.Generation) error {
+	file, err := g.Seal()
+	if err != nil {
+		return err
+	}
+	if _, err := bootstrap.Pack(file); err != nil {
+		return fmt.Errorf("what is rendered of it has %w: destinations or routes have to go", err)
 	}
 	return nil
 }

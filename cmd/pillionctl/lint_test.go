@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	"github.com/pillion-mesh/pillion/bootstrap"
 	"github.com/pillion-mesh/pillion/e2e/envoy"
 )
@@ -33,6 +37,37 @@ func TestLintAsksEnvoy(t *testing.T) {
 	}
 	if status, _, errors := call("pillionctl", meshText, "config", "lint", "-f", "-", "--envoy", "/bin/true"); status != exitFailed || !strings.Contains(errors, "not what Envoy says") {
 		t.Errorf("another program: status %d, %q", status, errors)
+	}
+}
+
+// TestLintTooLarge: what the controller would not store is found before.
+func TestLintTooLarge(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("apiVersion: pillion.dev/v1alpha1\nkind: MeshService\nmetadata: {name: checkout}\nspec:\n  egress:\n  - {name: to, host: to.test, port: 80}\n")
+	random := rand.NewChaCha8([32]byte{})
+	for n := range 300 {
+		fmt.Fprintf(&text, "  - {name: d%d, host: d%d.test, port: 80, routes: [", n, n)
+		for range v1alpha1.MaxRoutes { // of values that cannot be compressed
+			value := make([]byte, v1alpha1.MaxValue/2)
+			random.Read(value)
+			fmt.Fprintf(&text, "{to: to, headers: [{name: x, value: v%x}]}, ", value[1:])
+		}
+		text.WriteString("]}\n")
+	}
+	status, out, errors := call("pillionctl", text.String(), "config", "lint", "-f", "-", "--envoy", "none")
+	if status != exitFindings || !strings.Contains(out, "stdin:4: error: spec: what is rendered of it has ") || !strings.Contains(out, "pods take 16777216") {
+		t.Errorf("status %d, %.400q %q", status, out, errors)
+	}
+}
+
+// TestLintThroughLinks: a folder is read through a symbolic link to it.
+func TestLintThroughLinks(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := errors.Join(os.Mkdir("folder", 0o755), os.WriteFile("folder/mesh.yaml", []byte(meshText), 0o644), os.Symlink("folder", "link")); err != nil {
+		t.Fatal(err)
+	}
+	if status, out, errors := call("pillionctl", "", "config", "lint", "-f", "link", "--envoy", "none"); status != exitOK || !strings.HasPrefix(out, "link/mesh.yaml:1: ") {
+		t.Errorf("status %d, %q %q", status, out, errors)
 	}
 }
 

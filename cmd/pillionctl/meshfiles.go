@@ -125,7 +125,8 @@ func manifestFiles(named []string) ([]string, error) {
 			files = append(files, name) // what cannot be read is said by who reads it
 			continue
 		}
-		err = filepath.WalkDir(name, func(path string, entry fs.DirEntry, err error) error {
+		// Behind the separator is what a symbolic link leads to.
+		err = filepath.WalkDir(name+string(filepath.Separator), func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && !entry.IsDir() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)) {
 				files = append(files, path)
 			}

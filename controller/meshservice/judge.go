@@ -2,6 +2,7 @@ package meshservice
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -11,9 +12,6 @@ import (
 	"github.com/pillion-mesh/pillion/envoy"
 	"github.com/pillion-mesh/pillion/mesh"
 )
-
-// maxConfigMap is how much kube-apiserver lets a ConfigMap hold, keys included.
-const maxConfigMap = 1 << 20
 
 // verdict is what is to become of one document.
 type verdict struct {
@@ -49,12 +47,13 @@ func judge(document *unstructured.Unstructured) verdict {
 		return v
 	}
 	packed, err := bootstrap.Pack(file)
+	tooLarge := (*bootstrap.TooLargeError)(nil)
 	switch {
+	case errors.As(err, &tooLarge):
+		v.failed, v.reason = fmt.Errorf("what it was rendered to has %w: there are %d destinations and %d inbound ports, of which some have to go",
+			err, len(decoded.Spec.Egress), len(decoded.Spec.Inbound)), reasonTooLarge
 	case err != nil:
 		v.failed, v.reason = err, reasonRenderFailed
-	case len(packed)+len(bootstrap.GenerationFile) > maxConfigMap || len(file) > bootstrap.MaxGeneration:
-		v.failed, v.reason = fmt.Errorf("what it was rendered to has %d bytes, and %d when compressed; pods take %d, and a ConfigMap %d: there are %d destinations and %d inbound ports, of which some have to go",
-			len(file), len(packed), bootstrap.MaxGeneration, maxConfigMap, len(decoded.Spec.Egress), len(decoded.Spec.Inbound)), reasonTooLarge
 	default:
 		v.version, v.file, v.bytes = generation.Version, packed, len(file)
 	}
