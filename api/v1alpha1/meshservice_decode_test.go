@@ -135,6 +135,7 @@ func TestDecodeMeshServiceMetadata(t *testing.T) {
 		{"wrong type below", head + "metadata: {name: cart, labels: {a: 1}}", "metadata.labels: must have only values that are a text (in quotes where it looks like a number or a boolean), got {\"a\":1}"},
 		{"no name for an object", head + "metadata: {name: Cart}", `metadata.name: Invalid value: "Cart": must be the name of a service: a-z, 0-9, - and dots, with a letter or digit at both ends`},
 		{"too long for a ConfigMap", head + "metadata: {name: " + strings.Repeat("a", LongestMeshService+1) + "}", "metadata.name: Too long: may not be more than 240 bytes"},
+		{"no name of a namespace", head + "metadata: {name: cart, namespace: Shop}", `metadata.namespace: Invalid value: "Shop": must be the name of a namespace: 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends`},
 		{"another kind", "apiVersion: pillion.dev/v1alpha1\nkind: InjectorConfig\n", `kind: "InjectorConfig" is not known; accepted is MeshService`},
 		{"kind misspelled", "apiVersion: pillion.dev/v1alpha1\nkind: Meshservice\n", `kind: "Meshservice" is not known; did you mean MeshService?`},
 		{"no kind", "apiVersion: pillion.dev/v1alpha1\nmetadata: {name: cart}\n", `kind: is required: MeshService`},

@@ -93,10 +93,7 @@ func validateAddress(to *Destination, path *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(at.Child("name"), to.Service.Name, "must be the name of a Kubernetes Service: 1 to 63 of a-z, 0-9 and -, a letter first"+meantService(to.Service.Name)))
 		break
 	}
-	if to.Service.Namespace != "" && len(validation.IsDNS1123Label(to.Service.Namespace)) > 0 {
-		errs = append(errs, field.Invalid(at.Child("namespace"), to.Service.Namespace, "must be the name of a namespace: 1 to 63 of a-z, 0-9 and -"))
-	}
-	return errs
+	return append(errs, validateNamespace(to.Service.Namespace, at.Child("namespace"))...)
 }
 
 // validateHost accepts names only. An address is no name that statistics or TLS

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -21,6 +22,7 @@ func ValidateMeshService(mesh *MeshService) field.ErrorList {
 	spec := field.NewPath("spec")
 	return slices.Concat(
 		validateMeshName(mesh.Name, field.NewPath("metadata", "name")),
+		validateNamespace(mesh.Namespace, field.NewPath("metadata", "namespace")),
 		validateInbound(mesh.Spec.Inbound, spec.Child("inbound")),
 		validateEgress(mesh, spec.Child("egress")),
 		validateWord("spec.undeclaredEgress", spec.Child("undeclaredEgress"), &mesh.Spec.UndeclaredEgress),
@@ -40,6 +42,14 @@ func validateMeshName(name string, path *field.Path) field.ErrorList {
 		return field.ErrorList{field.Invalid(path, name, "must be the name of a service: a-z, 0-9, - and dots, with a letter or digit at both ends")}
 	}
 	return nil
+}
+
+// validateNamespace: a document that is in no cluster yet may have none.
+func validateNamespace(namespace string, path *field.Path) field.ErrorList {
+	if namespace == "" || len(validation.IsDNS1123Label(namespace)) == 0 {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, namespace, "must be the name of a namespace: 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends")}
 }
 
 func validateInbound(ports []InboundPort, path *field.Path) field.ErrorList {

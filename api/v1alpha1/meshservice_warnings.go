@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -62,6 +63,7 @@ func (w *warnings) inbound(port *InboundPort, path *field.Path) {
 
 func (w *warnings) destination(to *Destination, path *field.Path) {
 	w.reserved(to.Port, path.Child("port"))
+	w.host(to, path.Child("host"))
 	if to.Port == httpsPort && to.Protocol.IsHTTP() {
 		w.add(path.Child("protocol"), "is %s, and on port %d the app usually speaks TLS itself: then no request is seen; protocol TLS is what goes with it", to.Protocol, httpsPort)
 	}
@@ -84,6 +86,20 @@ func (w *warnings) destination(to *Destination, path *field.Path) {
 	}
 	if to.Retries != nil {
 		w.retries(to, timeout, path.Child("retries"))
+	}
+}
+
+// host is about a name that is a Service's, of which apps say others as well: what they
+// call by those would not be this destination.
+func (w *warnings) host(to *Destination, path *field.Path) {
+	name := strings.TrimSuffix(to.Host, ".cluster.local")
+	parts := strings.Split(name, ".")
+	switch {
+	case to.Host == "" || to.Protocol == ProtocolTCP:
+	case len(parts) == 1:
+		w.add(path, "is a name without a domain, as a Service has: then service: {name: %s} is all of its names, and not this one alone", name)
+	case len(parts) == 3 && parts[2] == "svc":
+		w.add(path, "is one of the names of a Service: service: {name: %s, namespace: %s} is all of them, as %s.%s", parts[0], parts[1], parts[0], parts[1])
 	}
 }
 

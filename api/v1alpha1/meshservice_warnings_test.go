@@ -38,6 +38,12 @@ func TestWarnMeshService(t *testing.T) {
 		{"reserved destination", "egress: [{name: db, host: db.example.com, port: 3306, protocol: TCP}]", []string{
 			"spec.egress[0].port: 3306 is reserved for MySQL and does not come to the sidecar, unless the configuration or the pods' annotations take it back",
 		}},
+		{"one name of a Service", "egress: [{name: a, host: cart.shop.svc.cluster.local, port: 80}, {name: b, host: ledger.money.svc, port: 80}, {name: c, host: stock, port: 80}]", []string{
+			"spec.egress[0].host: is one of the names of a Service: service: {name: cart, namespace: shop} is all of them, as cart.shop",
+			"spec.egress[1].host: is one of the names of a Service: service: {name: ledger, namespace: money} is all of them, as ledger.money",
+			"spec.egress[2].host: is a name without a domain, as a Service has: then service: {name: stock} is all of its names, and not this one alone",
+		}},
+		{"names that no Service has", "egress: [{name: a, host: cart-0.cart.shop.svc.cluster.local, port: 80}, {name: b, host: cart.shop.svc.corp.example, port: 80}, {name: c, host: stock, port: 6000, protocol: TCP}]", nil},
 		{"HTTPS as HTTP", "egress: [{name: api, host: api.example.com, port: 443}]", []string{
 			"spec.egress[0].protocol: is HTTP, and on port 443 the app usually speaks TLS itself: then no request is seen; protocol TLS is what goes with it",
 		}},

@@ -29,8 +29,9 @@ func (p *program) lintCommand(invocation string) *cobra.Command {
 		Short: "Check MeshServices, by Envoy itself where there is one",
 		Long: "Check MeshServices: whether they are valid, what in them is probably not meant, whether\n" +
 			"destinations that are Services of the same files are there with that port, whether what\n" +
-			"is rendered of them is small enough for pods, and whether Envoy takes it. Envoy is a program in PATH, or the one that --envoy\n" +
-			"names; whether it was asked is said for each MeshService.\n\n" +
+			"is rendered of them is small enough for pods, and whether Envoy takes it. Envoy is a\n" +
+			"program in PATH, or the one that --envoy names; whether it was asked is said for each\n" +
+			"MeshService.\n\n" +
 			"Warnings do not count for the exit status, unless --strict is given.\n\n" +
 			"-o json prints a list with file, line, name, namespace, version (of the generation), envoy\n" +
 			"(\"accepted by VERSION\", \"rejected by VERSION\", or why it was not asked) and findings, each\n" +

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -63,8 +62,10 @@ func TestLintTooLarge(t *testing.T) {
 // TestLintThroughLinks: a folder is read through a symbolic link to it.
 func TestLintThroughLinks(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if err := errors.Join(os.Mkdir("folder", 0o755), os.WriteFile("folder/mesh.yaml", []byte(meshText), 0o644), os.Symlink("folder", "link")); err != nil {
-		t.Fatal(err)
+	for _, err := range []error{os.Mkdir("folder", 0o755), os.WriteFile("folder/mesh.yaml", []byte(meshText), 0o644), os.Symlink("folder", "link")} {
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	if status, out, errors := call("pillionctl", "", "config", "lint", "-f", "link", "--envoy", "none"); status != exitOK || !strings.HasPrefix(out, "link/mesh.yaml:1: ") {
 		t.Errorf("status %d, %q %q", status, out, errors)
