@@ -107,7 +107,7 @@ func validateHost(host string, path *field.Path) field.ErrorList {
 	switch {
 	case err == nil, numeric.MatchString(last):
 		// Resolvers take "127.1", "2130706433" and "0x7f.1" for addresses as well.
-		accepted = "must be a DNS name as api.example.com, not an address: what is called by address is passed through"
+		accepted = "must be a DNS name as api.example.com, not an address: what is called by address is undeclared"
 	case strings.HasPrefix(host, "*"):
 		accepted = "must be one DNS name as api.example.com, without a wildcard"
 	case strings.HasSuffix(host, "."):

@@ -45,7 +45,7 @@ type Destination struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="must be a DNS name in lower case as api.example.com, without port, wildcard or dot at its end"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('(^|[.])([0-9]+|0x[0-9a-f]*)$')",message="must be a DNS name as api.example.com, not an address: what is called by address is passed through"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(^|[.])([0-9]+|0x[0-9a-f]*)$')",message="must be a DNS name as api.example.com, not an address: what is called by address is undeclared"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('(^|[.])localhost$') && self != 'metadata.google.internal'",message="must not be the pod itself or the cloud's metadata service: they never come to the sidecar"
 	Host string `json:"host,omitempty"`
 	// Service is a Kubernetes Service.

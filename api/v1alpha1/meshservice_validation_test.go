@@ -62,7 +62,7 @@ func TestValidateInbound(t *testing.T) {
 }
 
 func TestValidateDestination(t *testing.T) {
-	const noAddress = "not an address: what is called by address is passed through"
+	const noAddress = "not an address: what is called by address is undeclared"
 	host := func(host, want string) rule {
 		return rule{"host " + host, fmt.Sprintf("egress: [{name: users, host: %q, port: 80}]", host), fmt.Sprintf("spec.egress[0].host: Invalid value: %q: must ", host) + want}
 	}
