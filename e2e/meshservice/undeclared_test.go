@@ -82,6 +82,7 @@ func TestUndeclaredIsRefused(t *testing.T) {
 // TestCallsByAddressWhereUndeclaredIsRefused: kube-apiserver, as client-go calls it in a pod, is
 // TLS to an address without a server name. Each of the ways that the page gives lets
 // that through, or the same call by name, and what it says beside that.
+// TestKubernetesClientWhereUndeclaredIsRefused has client-go itself do it, on a node.
 func TestCallsByAddressWhereUndeclaredIsRefused(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
