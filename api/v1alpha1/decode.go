@@ -62,8 +62,11 @@ func missingKind(meta *metav1.TypeMeta, kind string, known Problems) Problems {
 
 // wrongKind says that a document is of another kind than it should be.
 func wrongKind(object map[string]any, kind string) Problems {
-	var problems Problems
+	var problems, absent Problems
 	for _, want := range [...]struct{ path, accepted string }{{"apiVersion", APIVersion}, {"kind", kind}} {
+		if _, is := object[want.path]; !is {
+			absent = append(absent, Problem{want.path, "is required: " + want.accepted})
+		}
 		got, given := object[want.path].(string)
 		if !given || got == want.accepted || got == "" {
 			continue
@@ -74,7 +77,10 @@ func wrongKind(object map[string]any, kind string) Problems {
 		}
 		problems = append(problems, Problem{want.path, message})
 	}
-	return problems
+	if len(problems) == 0 {
+		return nil // what is absent is said with all the rest
+	}
+	return append(problems, absent...).sorted()
 }
 
 // parse reads one document of YAML or JSON into maps, lists, strings, numbers and

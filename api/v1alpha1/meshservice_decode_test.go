@@ -138,6 +138,7 @@ func TestDecodeMeshServiceMetadata(t *testing.T) {
 		{"no name of a namespace", head + "metadata: {name: cart, namespace: Shop}", `metadata.namespace: Invalid value: "Shop": must be the name of a namespace: 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends`},
 		{"another kind", "apiVersion: pillion.dev/v1alpha1\nkind: InjectorConfig\n", `kind: "InjectorConfig" is not known; accepted is MeshService`},
 		{"kind misspelled", "apiVersion: pillion.dev/v1alpha1\nkind: Meshservice\n", `kind: "Meshservice" is not known; did you mean MeshService?`},
+		{"kind misspelled, no version", "kind: Meshservice\n", "2 problems:\n  apiVersion: is required: pillion.dev/v1alpha1\n  kind: \"Meshservice\" is not known; did you mean MeshService?"},
 		{"no kind", "apiVersion: pillion.dev/v1alpha1\nmetadata: {name: cart}\n", `kind: is required: MeshService`},
 	}
 	for _, test := range tests {

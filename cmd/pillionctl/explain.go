@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -38,6 +40,8 @@ func (p *program) explainCommand(invocation string) *cobra.Command {
 		}
 		fields, err := v1alpha1.Explain(path)
 		switch {
+		case err != nil && ofMeshService(path):
+			return findings{fmt.Errorf("explaining %q: that is MeshService's, of which docs/reference/meshservice.md has all fields, and `kubectl explain %s` where the cluster has it", path, kubectlPath(path))}
 		case err != nil:
 			return findings{fmt.Errorf("%w (`%s config explain` lists all fields)", err, invocation)}
 		case output.format == "json":
@@ -49,6 +53,26 @@ func (p *program) explainCommand(invocation string) *cobra.Command {
 	}
 	return cmd
 }
+
+// ofMeshService says whether a path is asked for that the other document has.
+func ofMeshService(path string) bool {
+	first, _, _ := strings.Cut(strings.TrimPrefix(kubectlPath(path), "meshservice.spec."), ".")
+	return slices.Contains([]string{"meshservice", "inbound", "egress", "undeclaredEgress", "statistics"}, first)
+}
+
+// kubectlPath is how kubectl names a field of a MeshService.
+func kubectlPath(path string) string {
+	path = brackets.ReplaceAllString(path, "")
+	if strings.EqualFold(path, "spec") || strings.EqualFold(path, v1alpha1.KindMeshService) {
+		return "meshservice.spec"
+	}
+	for _, prefix := range []string{"MeshService.", "meshservice.", "spec."} {
+		path = strings.TrimPrefix(path, prefix)
+	}
+	return "meshservice.spec." + path
+}
+
+var brackets = regexp.MustCompile(`\[[^\]]*\]`)
 
 func fieldRows(fields []v1alpha1.Field) [][]string {
 	rows := [][]string{{"PATH", "TYPE", "DEFAULT"}}
