@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -20,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
+	"github.com/pillion-mesh/pillion/controller/auditor"
 	"github.com/pillion-mesh/pillion/lifecycle"
 )
 
@@ -56,6 +59,7 @@ func TestDefinitionGoesAndComes(t *testing.T) {
 	for n := range services {
 		s.mustApply(t, fmt.Sprintf("service-%d", n), refused)
 	}
+	s.auditEverySecond(t)
 	s.start(t)
 	eventually(t, "all of them are rendered", func() bool { return len(s.configMaps(t)) == services })
 	before := s.rendered(t, "service-0")
@@ -70,6 +74,8 @@ func TestDefinitionGoesAndComes(t *testing.T) {
 	eventually(t, "it is said", func() bool { return s.log.count(unknownAgain) > 0 })
 	s.deleteSecret(t)
 	s.makesSecret(t)
+	audited := s.lastAudit(t)
+	eventually(t, "pods are audited", func() bool { return s.lastAudit(t) != audited })
 	since, first := time.Now(), asked.Load()
 	eventually(t, "it is asked for MeshServices again and again", func() bool { return asked.Load() >= first+2 })
 	if n, most := asked.Load()-first, 1+int64(time.Since(since)/(10*time.Second)); n > most {
@@ -295,6 +301,31 @@ func (s *system) makesSecret(t *testing.T) {
 		secret := s.secret()
 		return s.client.Get(t.Context(), client.ObjectKeyFromObject(secret), secret) == nil && len(secret.Data) > 0
 	})
+}
+
+func (s *system) auditEverySecond(t *testing.T) {
+	t.Helper()
+	config, err := s.release.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.audit = &auditor.Options{ConfigFile: file, Interval: time.Second}
+}
+
+// lastAudit is when it was, as the metrics say it.
+func (s *system) lastAudit(t *testing.T) string {
+	t.Helper()
+	const name = "\npillion_controller_audit_last_success_timestamp_seconds "
+	_, rest, found := strings.Cut(s.get(t, "/metrics"), name)
+	if !found {
+		t.Fatalf("the metrics have no %s", name)
+	}
+	value, _, _ := strings.Cut(rest, "\n")
+	return value
 }
 
 // configMaps are the resourceVersions of those that were rendered, by name.

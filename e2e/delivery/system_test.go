@@ -27,6 +27,7 @@ import (
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	"github.com/pillion-mesh/pillion/bootstrap"
 	"github.com/pillion-mesh/pillion/controller"
+	"github.com/pillion-mesh/pillion/controller/auditor"
 	"github.com/pillion-mesh/pillion/controller/certificates"
 	"github.com/pillion-mesh/pillion/controller/meshservice"
 	"github.com/pillion-mesh/pillion/e2e/release"
@@ -48,6 +49,8 @@ type system struct {
 	namespace string
 	config    *rest.Config // the controller's
 	pods      *pods
+	// audit is nil where controllers audit nothing.
+	audit *auditor.Options
 	// Of the controller that was started last: what it said, and where its status is.
 	log       *testLog
 	statusURL string
@@ -119,6 +122,7 @@ func (s *system) start(t *testing.T) (stop func()) {
 		Namespace: ownNamespace, Secret: "pillion-webhook-tls", Service: "pillion-webhook", WebhookConfiguration: "pillion", Lease: "pillion-controller",
 		Policy:        certificates.Policy{CALifetime: 365 * 24 * time.Hour, ServingLifetime: 24 * time.Hour, Settle: time.Second},
 		StatusAddress: "localhost:0",
+		Audit:         s.audit,
 		MeshServices: &meshservice.Options{
 			PodLabel: "service-mesh-enabled", PodLabelValue: "true", StatusPort: statusPort, Interval: time.Second, Dial: s.pods.dial,
 		},
