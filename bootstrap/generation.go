@@ -59,7 +59,7 @@ type InboundPort struct {
 	Cluster string `json:"cluster,omitempty"`
 	// Timeout of a request; 0 for none.
 	Timeout Duration `json:"timeout,omitzero"`
-	// MaxConcurrentStreams of an HTTP/2 connection; 0 for the largest number.
+	// MaxConcurrentStreams of a client's HTTP/2 connection; 0 for the largest number.
 	MaxConcurrentStreams uint32 `json:"maxConcurrentStreams,omitempty"`
 	// MaxConnectionAge in place of Config.DownstreamAge; nil for that.
 	MaxConnectionAge *Duration `json:"maxConnectionAge,omitempty"`

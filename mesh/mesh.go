@@ -38,7 +38,7 @@ type Inbound struct {
 	Timeout time.Duration
 	// MaxRequests and MaxConnections that the app has at the same time.
 	MaxRequests, MaxConnections uint32
-	// MaxStreams of one HTTP/2 connection.
+	// MaxStreams of one HTTP/2 connection to the app.
 	MaxStreams uint32
 	// MaxConnectionAge of clients' connections.
 	MaxConnectionAge InboundAge

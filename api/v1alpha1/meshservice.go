@@ -113,8 +113,9 @@ type InboundPort struct {
 	//
 	// +kubebuilder:validation:Minimum=1
 	MaxConnections *int32 `json:"maxConnections,omitempty"`
-	// MaxConcurrentStreams that a client may open on one HTTP/2 connection: what the
-	// app can serve, whatever it claims itself. Default: no limit.
+	// MaxConcurrentStreams on one HTTP/2 connection to the app: what it can serve,
+	// whatever it claims itself. Clients are told the same, but never less than
+	// 100. Default: no limit.
 	//
 	// +kubebuilder:validation:Minimum=1
 	MaxConcurrentStreams *int32 `json:"maxConcurrentStreams,omitempty"`

@@ -16,7 +16,8 @@ import (
 // TestStreamLimitOfAServerThatLies has clients call an app that says it takes any number
 // of streams on a connection, and dies above ten. With maxConcurrentStreams it never
 // sees more than ten, whatever the number of clients; without it dies. It answers nobody
-// before all have come, so that the limit is all that keeps them apart.
+// before all have come, so that the limit is all that keeps them apart. Clients are told
+// of no limit that they may have passed before they hear of it.
 func TestStreamLimitOfAServerThatLies(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -28,6 +29,7 @@ func TestStreamLimitOfAServerThatLies(t *testing.T) {
 	m := c.meshedIn(p, `inbound:
 		- {port: 8080, maxConcurrentStreams: 10}
 		- {port: 8081}
+		- {port: 8082, maxConcurrentStreams: 150}
 	`, sandbox.App{})
 	outside := c.pod("clients")
 	clients := []http.RoundTripper{c.client2(outside), c.client2(outside), c.client2(outside)}
@@ -39,14 +41,18 @@ func TestStreamLimitOfAServerThatLies(t *testing.T) {
 		sandbox.Eventually(t, "Envoy knows the app", longest, func() bool { return m.stat("cluster."+cluster+".membership_total") == 1 })
 		app.expect(requests)
 		return together(requests, func(n int) answer {
-			return ask(t.Context(), clients[n%len(clients)], http.MethodGet, "http://shop.test:"+port+"/")
+			a := ask(t.Context(), clients[n%len(clients)], http.MethodGet, "http://shop.test:"+port+"/")
+			if a.err != nil {
+				t.Logf("port %s: %s", port, a)
+			}
+			return a
 		})
 	}
 	codes := send("8080", "inbound_8080", limited)
 	if deaths, busiest := limited.saw(); codes[http.StatusOK] != requests || deaths > 0 || busiest != most {
 		t.Errorf("the answers' codes are %v, the app died %d times and saw %d streams on a connection at most, want the ten that are allowed", codes, deaths, busiest)
 	}
-	for port, want := range map[string]uint32{"8080": 10, "8081": 1<<31 - 1} {
+	for port, want := range map[string]uint32{"8080": 100, "8081": 1<<31 - 1, "8082": 150} {
 		if got := streamsAllowed(t, outside, net.JoinHostPort(p.IPv4.String(), port)); got != want {
 			t.Errorf("port %s: clients are told that they may open %d streams, want %d", port, got, want)
 		}
