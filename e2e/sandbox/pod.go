@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -174,12 +175,21 @@ func (p *Pod) Output(tb testing.TB, name string, arguments ...string) string {
 	return stdout.String()
 }
 
+// freed is how long a port is waited for that was in use a moment ago.
+const freed = 10 * time.Second
+
 // Listen listens in the pod; an address without host takes both families.
 func (p *Pod) Listen(tb testing.TB, network, address string) net.Listener {
 	tb.Helper()
 	var listener net.Listener
 	var err error
-	p.in(func() { listener, err = net.Listen(network, address) })
+	p.in(func() {
+		listener, err = net.Listen(network, address)
+		// A process that is being started has a copy of what was closed meanwhile, until it executes.
+		for deadline := time.Now().Add(freed); errors.Is(err, unix.EADDRINUSE) && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+			listener, err = net.Listen(network, address)
+		}
+	})
 	if err != nil {
 		tb.Fatalf("listening in pod %s: %v", p.Name, err)
 	}
