@@ -92,7 +92,7 @@ func (r *renderer) connection(d mesh.Destination) bootstrap.Connection {
 // inbound is one port of the pod.
 func (r *renderer) inbound(p mesh.Inbound) bootstrap.InboundPort {
 	port := bootstrap.InboundPort{
-		Port: p.Port, TCP: p.TCP, Timeout: bootstrap.Duration(p.Timeout), MaxConcurrentStreams: clientStreams(p.MaxStreams),
+		Port: p.Port, TCP: p.TCP, Timeout: bootstrap.Duration(p.Timeout), MaxConcurrentStreams: p.ClientStreams(),
 	}
 	if p.MaxConnectionAge.Given {
 		age := bootstrap.Duration(p.MaxConnectionAge.Limit)
@@ -106,20 +106,6 @@ func (r *renderer) inbound(p mesh.Inbound) bootstrap.InboundPort {
 		port.HTTPFilters = append(port.HTTPFilters, r.filter(p.Port, filter))
 	}
 	return port
-}
-
-// fewestStreams is what a client may open before it has heard of a limit, as Go's does,
-// and what RFC 9113 recommends to allow at least.
-const fewestStreams = 100
-
-// clientStreams is what clients are told. Envoy ends the whole connection of one that opens
-// more, so it is never less than what they open before they have heard. Towards the app
-// inboundCluster holds the limit as it is.
-func clientStreams(most uint32) uint32 {
-	if most == 0 {
-		return 0
-	}
-	return max(most, fewestStreams)
 }
 
 // inboundName has an underscore, which no destination's name has.

@@ -17,7 +17,11 @@ func TestDiff(t *testing.T) {
 		{"a timeout", `{inbound: [{port: 1, timeout: 2s}]}`, `{inbound: [{port: 1, timeout: 60s}]}`, "port 1: timeout 2s -> 1m\n"},
 		{
 			"streams", `{inbound: [{port: 1}]}`, `{inbound: [{port: 1, maxConcurrentStreams: 5}]}`,
-			"port 1: max concurrent streams none -> 5 (open connections are drained once)\n",
+			"port 1: max concurrent streams none -> 5\nport 1: streams of a client none -> 100 (open connections are drained once)\n",
+		},
+		{
+			"fewer streams than clients are told", `{inbound: [{port: 1, maxConcurrentStreams: 5}]}`, `{inbound: [{port: 1, maxConcurrentStreams: 50}]}`,
+			"port 1: max concurrent streams 5 -> 50\n",
 		},
 		{"connections to HTTP", `{inbound: [{port: 1}]}`, `{inbound: [{port: 1, maxConnections: 5}]}`, "port 1: max connections none -> 5\n"},
 		{

@@ -56,6 +56,20 @@ type InboundAge struct {
 	Limit time.Duration
 }
 
+// fewestStreams is what a client may open before it has heard of a limit, as Go's does,
+// and what RFC 9113 recommends to allow at least.
+const fewestStreams = 100
+
+// ClientStreams is what clients are told of MaxStreams. Envoy ends the whole connection of
+// one that opens more, so it is never less than what they open before they have heard.
+// Towards the app the limit holds as it is.
+func (p Inbound) ClientStreams() uint32 {
+	if p.MaxStreams == 0 {
+		return 0
+	}
+	return max(p.MaxStreams, fewestStreams)
+}
+
 // Adaptive is adaptive concurrency. It is off where Max is 0.
 type Adaptive struct {
 	// Min and Max requests at the same time.
