@@ -74,6 +74,23 @@ func TestDiff(t *testing.T) {
 			"a: routes[0] none -> [x=1 to b]\n",
 		},
 		{
+			"everything of a port", `{inbound: [{port: 1}]}`,
+			`{inbound: [{port: 1, timeout: 1h, maxConcurrentRequests: 1, maxConnections: 2, maxConcurrentStreams: 3, maxConnectionAge: 6m, adaptiveConcurrency: {}, rateLimit: {requests: 8}}]}`,
+			"port 1: timeout none -> 1h\nport 1: max concurrent requests none -> 1\nport 1: max connections none -> 2\n" +
+				"port 1: max concurrent streams none -> 3 (open connections are drained once)\n" +
+				"port 1: max connection age the sidecar's own -> 6m (open connections are drained once)\n" +
+				"port 1: adaptive concurrency off -> 3 to 1000 requests, 25% headroom, measured every 1m (open connections are drained once)\n" +
+				"port 1: rate limit none -> 8 per 1s, 8 at once (open connections are drained once)\n",
+		},
+		{"a port that becomes one of bytes", `{inbound: [{port: 1}]}`, `{inbound: [{port: 1, protocol: TCP}]}`, "port 1: protocol HTTP -> TCP (open connections are drained once)\n"},
+		{
+			"HTTP that becomes bytes", `{egress: [{name: a, host: a.test, port: 8080}]}`, `{egress: [{name: a, host: a.test, port: 8080, protocol: TLS}]}`,
+			"a: protocol HTTP -> TLS (open connections are drained once)\n" +
+				"a: max connection age 4m -> any\na: idle timeout 4s -> none\na: DNS refresh 5s -> none\n",
+		},
+		{"another port of HTTP", `{egress: [{name: a, host: a.test, port: 80}]}`, `{egress: [{name: a, host: a.test, port: 81}]}`, "a: port 80 -> 81\n"},
+		{"another kind of HTTP", `{egress: [{name: a, host: a.test, port: 80}]}`, `{egress: [{name: a, host: a.test, port: 80, protocol: HTTP2}]}`, "a: protocol HTTP -> HTTP2\n"},
+		{
 			"refused", `{}`, `{undeclaredEgress: Refused}`,
 			"undeclared egress: Passthrough -> Refused (open connections to undeclared destinations that are no HTTP are drained once)\n",
 		},

@@ -122,7 +122,7 @@ func retries(r *v1alpha1.Retries) Retries {
 		RefusedStream:  slices.Contains(r.When, v1alpha1.RetryRefusedStream),
 		Reset:          slices.Contains(r.When, v1alpha1.RetryReset),
 		Unavailable:    slices.Contains(r.When, v1alpha1.RetryUnavailable),
-		SafeMethods:    slices.Compact(methods), PerTryTimeout: duration(r.PerTryTimeout), BudgetPercent: count(r.BudgetPercent),
+		SafeMethods:    methods, PerTryTimeout: duration(r.PerTryTimeout), BudgetPercent: count(r.BudgetPercent),
 	}
 }
 

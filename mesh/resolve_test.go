@@ -111,6 +111,12 @@ func TestResolveIsSafe(t *testing.T) {
 	if diff := cmp.Diff(before, document); diff != "" {
 		t.Errorf("the document is another one now:\n%s", diff)
 	}
+	// Who renders a file may leave the namespace to whoever applies it.
+	document.Namespace, document.Spec.Egress[0].Host, document.Spec.Egress[0].Service = "", "", &v1alpha1.ServiceReference{Name: "cart"}
+	if service, err = Resolve(document); err != nil || service.Egress[0].Address != "cart" {
+		t.Errorf("without a namespace: %+v, %v", service, err)
+	}
+	document.Namespace = "shop"
 	document.Spec.Egress[0].Port = 0
 	if _, err := Resolve(document); err == nil || !strings.Contains(err.Error(), "MeshService shop/checkout: spec.egress[0].port") {
 		t.Errorf("what is not valid is resolved: %v", err)
