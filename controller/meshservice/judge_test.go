@@ -35,6 +35,9 @@ func TestJudge(t *testing.T) {
 	if g.Version != v.version || g.Service != "shop" || g.Namespace != "default" || g.Number != 7 || g.Created == 0 || g.Outbound.RefuseUndeclared == "" {
 		t.Errorf("version %s, and the generation is %+v", v.version, g)
 	}
+	if len(v.warnings) != 1 || !strings.HasPrefix(v.warnings[0], "spec.undeclaredEgress: ") {
+		t.Errorf("it is warned of %q", v.warnings)
+	}
 	for name, test := range map[string]struct{ spec, says string }{
 		"an unknown field":              {"spec: {undeclaredEgres: Refused}", "spec.undeclaredEgres: "},
 		"a value":                       {"spec: {undeclaredEgress: Never}", "spec.undeclaredEgress: "},
@@ -61,6 +64,9 @@ func TestAThousandDestinationsFit(t *testing.T) {
 	}
 	if !bootstrap.IsPacked(v.file) {
 		t.Errorf("%d bytes are not compressed", len(v.file))
+	}
+	if file, err := bootstrap.ParseGeneration(v.file); err != nil || v.bytes < 10*len(v.file) || len(file.Clusters) != 1000 {
+		t.Errorf("pods are said to unpack %d bytes of %d: %v", v.bytes, len(v.file), err)
 	}
 	t.Logf("1000 destinations have %d bytes, and %d in the ConfigMap", v.bytes, len(v.file))
 }
