@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -83,6 +84,50 @@ func TestWhoIsAskedFirst(t *testing.T) {
 	slices.Sort(order[2:5])
 	if diff := cmp.Diff([]string{"changed1", "changed2", "large1", "silent1", "small1", "large2", "large3", "large4"}, order); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestQuestions: of the pods that can be asked those are that may have something new to say,
+// each among as many as there are. What is known of them is kept, and of no others.
+func TestQuestions(t *testing.T) {
+	now := time.Now()
+	k := &Keeper{options: Options{Now: func() time.Time { return now }}}
+	settled := func(ago time.Duration) *answer {
+		a := said(lifecycle.MeshApplied, "v2", "v2", "")
+		a.at, a.about = now.Add(-ago), "v2"
+		return a
+	}
+	services := map[types.NamespacedName]service{named("shop"): {version: "v2"}, named("foreign"): {version: "v2", foreign: true}}
+	pods := map[types.NamespacedName][]pod{
+		named("shop"):    {{"new", "new", "new", true}, {"recent", "recent", "recent", true}, {"old", "old", "old", true}, {"unmounted", "unmounted", "unmounted", false}, {"nowhere", "nowhere", "", true}},
+		named("foreign"): {{"foreign", "foreign", "foreign", true}},
+	}
+	answers := map[types.UID]*answer{"recent": settled(time.Minute), "old": settled(6 * time.Minute), "foreign": settled(time.Minute), "gone": settled(time.Minute)}
+	old := answers["old"]
+	asked := func() (all []string) {
+		for _, q := range k.questions(services, pods, answers) {
+			if q.version != "v2" || q.answer == nil || q.answer != answers[types.UID(q.ip)] {
+				t.Errorf("the question is %+v", q)
+			}
+			all = append(all, q.ip)
+		}
+		slices.Sort(all[1:])
+		return all
+	}
+	// One of which nothing is known comes first.
+	if diff := cmp.Diff([]string{"new", "foreign", "old"}, asked()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if known := slices.Sorted(maps.Keys(answers)); !slices.Equal(known, []types.UID{"foreign", "new", "old", "recent"}) || answers["old"] != old {
+		t.Errorf("it is known of %q", known)
+	}
+	for n := range 20_000 {
+		name := fmt.Sprint("many", n)
+		pods[named("many")] = append(pods[named("many")], pod{types.UID(name), name, name, true})
+	}
+	services[named("many")] = service{version: "v2"}
+	if slices.Contains(asked(), "old") {
+		t.Error("among many pods one is asked as often as among few")
 	}
 }
 
