@@ -48,6 +48,7 @@ func TestWhoIsAskedAgain(t *testing.T) {
 		"silent for some time":                        {ago(time.Minute, silent(1)), 1, false, true},
 		"silent three times":                          {ago(time.Minute, silent(3)), 1, false, false},
 		"silent three times, and for longer":          {ago(2*time.Minute, silent(3)), 1, false, true},
+		"silent for ever, and just now":               {ago(time.Minute, silent(1_000_000)), 1, false, false},
 		"silent for ever":                             {ago(17*time.Minute, silent(1_000_000)), 1, false, true},
 		"passes traffic through":                      {ago(time.Second, said(lifecycle.MeshPassthrough, "", "", "")), 1, false, true},
 		"settled, but another hand has the ConfigMap": {ago(time.Second, said(lifecycle.MeshApplied, "v", "v", "")), 1, true, true},
