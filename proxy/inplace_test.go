@@ -3,11 +3,7 @@ package proxy
 import (
 	"encoding/json"
 	"fmt"
-	"net"
-	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,12 +12,15 @@ import (
 	"github.com/pillion-mesh/pillion/lifecycle"
 )
 
-// withDatabase has a destination of bytes, which a filter chain leads to.
+// withDatabase has two destinations of bytes, which filter chains lead to.
 func withDatabase(g *bootstrap.Generation, connectTimeout string) *bootstrap.Generation {
-	cluster := bootstrap.Cluster{Name: "db", Message: json.RawMessage(fmt.Sprintf(
-		`{"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "db", "alt_stat_name": "db", "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED", "connect_timeout": %q}`, connectTimeout))}
-	g.Clusters = append(slices.Clone(g.Clusters), cluster)
-	g.Outbound.Connections = []bootstrap.Connection{{Name: "db", Port: 5432, Cluster: "db"}}
+	g.Clusters = slices.Clone(g.Clusters)
+	g.Outbound.Connections = nil
+	for n, name := range []string{"db", "queue"} {
+		g.Clusters = append(g.Clusters, bootstrap.Cluster{Name: name, Message: json.RawMessage(fmt.Sprintf(
+			`{"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": %q, "alt_stat_name": %[1]q, "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED", "connect_timeout": %q}`, name, connectTimeout))})
+		g.Outbound.Connections = append(g.Outbound.Connections, bootstrap.Connection{Name: name, Port: uint16(5432 + n), Cluster: name})
+	}
 	return g
 }
 
@@ -63,13 +62,13 @@ func TestChangedInPlace(t *testing.T) {
 	if changedClusters == clusters || sameListeners != listeners {
 		t.Errorf("before: %s%safter: %s%s", clusters, listeners, changedClusters, sameListeners)
 	}
-	eventually(t, "what it was tried as is gone", func() (string, bool) { names := s.clusters(); return names, names == "db payments@1" })
+	eventually(t, "what it was tried as is gone", func() (string, bool) { names := s.clusters(); return names, names == "db payments@1 queue" })
 
 	for name, of := range map[string]struct {
 		says   string
 		change func(*bootstrap.Generation)
 	}{
-		"the cluster itself": {"Invalid duration: Expected positive duration", func(g *bootstrap.Generation) {
+		"one of the clusters": {"Invalid duration: Expected positive duration", func(g *bootstrap.Generation) {
 			g.Clusters[1].Message = json.RawMessage(strings.Replace(string(g.Clusters[1].Message), "9s", "-9s", 1))
 		}},
 		"a listener": {"Error adding/updating listener(s)", func(g *bootstrap.Generation) {
@@ -102,79 +101,4 @@ func TestChangedInPlace(t *testing.T) {
 	}
 	apply(withDatabase(numbered(5), "8s"))
 	s.databaseHas("8s")
-}
-
-// watcher answers as Envoy's admin interface does of one that takes what is moved to the
-// names of its files, but for the routes of one version. Envoy itself takes all that it
-// took on trial, so it cannot show what happens then.
-type watcher struct {
-	folder, refuses string
-	taken           map[string]string // content, by prefix of the statistics
-	counts          map[string]int
-}
-
-func (w *watcher) ServeHTTP(out http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != "/stats" {
-		http.Error(out, "no", http.StatusForbidden)
-		return
-	}
-	names := []string{bootstrap.ClustersFile, bootstrap.ListenersFile, bootstrap.InboundRoutesFile, bootstrap.OutboundRoutesFile}
-	for n, source := range sources() {
-		content, err := os.ReadFile(filepath.Join(w.folder, names[n]))
-		if err != nil {
-			continue
-		}
-		var file struct {
-			Version string `json:"version_info"`
-		}
-		_ = json.Unmarshal(content, &file)
-		isRefused := n >= 2 && file.Version == w.refuses
-		if w.taken[source.prefix] != string(content) {
-			w.taken[source.prefix] = string(content)
-			w.counts[source.prefix+map[bool]string{true: ".update_rejected", false: ".update_success"}[isRefused]]++
-		}
-		if !isRefused {
-			_, _ = fmt.Fprintf(out, "%s.version_text: %q\n", source.prefix, file.Version)
-		}
-	}
-	for name, n := range w.counts {
-		_, _ = fmt.Fprintf(out, "%s: %d\n", name, n)
-	}
-}
-
-// TestBackInPlace: when something is rejected after clusters have changed in place, they
-// change back.
-func TestBackInPlace(t *testing.T) {
-	folder := t.TempDir()
-	if err := os.Mkdir(filepath.Join(folder, bootstrap.XDSFolder), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	before, after := withDatabase(numbered(1), "4s"), withDatabase(numbered(1), "7s")
-	after.Number = 2
-	for _, g := range []*bootstrap.Generation{before, after} {
-		sealed(t, g)
-	}
-	listener, err := net.Listen("unix", filepath.Join(folder, bootstrap.AdminSocket))
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: &watcher{folder: folder, refuses: after.Version, taken: map[string]string{}, counts: map[string]int{}}}
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(func() { _ = server.Close() })
-
-	config := bootstrap.Config{Folder: folder, InboundPort: 15006, OutboundPort: 15001, IPv4: true, Generation: before}
-	m := newApplier(&Sidecar{Folder: folder, Stderr: os.Stderr}, config, &envoy{})
-	next := config
-	next.Generation = after
-	changed := m.changedInPlace(after.Clusters)
-	if len(changed) != 1 || changed[0].Name != "db" {
-		t.Fatalf("changed in place are %v", changed)
-	}
-	if err := m.switchOver(t.Context(), next, changed); err == nil || !strings.Contains(err.Error(), "Envoy rejected the routes inbound") {
-		t.Errorf("it was taken: %v", err)
-	}
-	content, err := os.ReadFile(filepath.Join(folder, bootstrap.ClustersFile))
-	if err != nil || !strings.Contains(string(content), `"4s"`) || strings.Contains(string(content), `"7s"`) {
-		t.Errorf("Envoy is left with %s, %v", content, err)
-	}
 }

@@ -31,7 +31,7 @@ func behind(t *testing.T, running *bootstrap.Generation, handle func(http.Respon
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &watcher{folder: folder, taken: map[string]string{}, counts: map[string]int{}}
+	w := newWatcher(folder)
 	var mutex sync.Mutex
 	server := &http.Server{Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		mutex.Lock()

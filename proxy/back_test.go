@@ -1,0 +1,179 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pillion-mesh/pillion/bootstrap"
+)
+
+// watcher answers as Envoy's admin interface does of one that takes what is moved to the
+// names of its files, but for one version of each. Envoy itself takes all that it took on
+// trial, so it cannot show what happens then. A port's routes are read when the listener
+// that names them is there, and that is not in use before.
+type watcher struct {
+	folder  string
+	refuses map[string]string // version, by name of the file
+	warming int               // looks until new listeners are in use
+	taken   map[string]string // content, by prefix of the statistics
+	counts  map[string]int
+	mutex   sync.Mutex
+}
+
+func newWatcher(folder string) *watcher {
+	return &watcher{folder: folder, refuses: map[string]string{}, taken: map[string]string{}, counts: map[string]int{}}
+}
+
+// version of a file that is there.
+func (w *watcher) version(name string) string {
+	content, _ := os.ReadFile(filepath.Join(w.folder, name))
+	var file struct {
+		Version string `json:"version_info"`
+	}
+	_ = json.Unmarshal(content, &file)
+	return file.Version
+}
+
+func (w *watcher) ServeHTTP(out http.ResponseWriter, r *http.Request) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if r.URL.Path != "/stats" {
+		http.Error(out, "no", http.StatusForbidden)
+		return
+	}
+	for n, name := range []string{bootstrap.ClustersFile, bootstrap.ListenersFile, bootstrap.InboundRoutesFile, bootstrap.OutboundRoutesFile} {
+		w.look(out, name, sources()[n].prefix)
+	}
+	if listeners := w.version(bootstrap.ListenersFile); listeners != "" && !strings.HasSuffix(listeners, "-trial") {
+		if _, _ = fmt.Fprintf(out, "listener_manager.total_listeners_warming: %d\n", w.warming); w.warming > 0 {
+			w.warming--
+		} else {
+			w.look(out, portRoutes, "http.inbound_http.rds.inbound-8080")
+		}
+	}
+	for name, n := range w.counts {
+		_, _ = fmt.Fprintf(out, "%s: %d\n", name, n)
+	}
+}
+
+// portRoutes are those of the port that numbered generations have.
+const portRoutes = bootstrap.XDSFolder + "/rds-inbound-8080.json"
+
+// look says what has become of one file.
+func (w *watcher) look(out http.ResponseWriter, name, prefix string) {
+	content, err := os.ReadFile(filepath.Join(w.folder, name))
+	if err != nil {
+		return
+	}
+	version := w.version(name)
+	isRefused := w.refuses[name] == version
+	if w.taken[prefix] != string(content) {
+		w.taken[prefix] = string(content)
+		w.counts[prefix+map[bool]string{true: ".update_rejected", false: ".update_success"}[isRefused]]++
+	}
+	if !isRefused {
+		_, _ = fmt.Fprintf(out, "%s.version_text: %q\n", prefix, version)
+	}
+}
+
+// watched is an applier with an Envoy that has one generation, and another one to be switched
+// over to, in which clusters change in place.
+func watched(t *testing.T) (m *applier, w *watcher, next bootstrap.Config, changed []bootstrap.Cluster) {
+	t.Helper()
+	folder := t.TempDir()
+	if err := os.Mkdir(filepath.Join(folder, bootstrap.XDSFolder), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	before, after := withDatabase(numbered(1), "4s"), withDatabase(numbered(1), "7s")
+	after.Number = 2
+	for _, g := range []*bootstrap.Generation{before, after} {
+		sealed(t, g)
+	}
+	listener, err := net.Listen("unix", filepath.Join(folder, bootstrap.AdminSocket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w = newWatcher(folder)
+	server := &http.Server{Handler: w}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+
+	config := bootstrap.Config{Folder: folder, InboundPort: 15006, OutboundPort: 15001, IPv4: true, Generation: before}
+	m = newApplier(&Sidecar{Folder: folder, Stderr: os.Stderr}, config, &envoy{})
+	next = config
+	next.Generation = after
+	changed = m.changedInPlace(after.Clusters)
+	if len(changed) != 2 || changed[0].Name != "db" || changed[1].Name != "queue" {
+		t.Fatalf("changed in place are %v", changed)
+	}
+	return m, w, next, changed
+}
+
+// TestBack: when something is rejected after clusters have changed in place, at whatever
+// step, everything that was changed changes back.
+func TestBack(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, suffix, says string }{
+		{bootstrap.ListenersFile, "-trial", "the listeners (LDS)"},
+		{bootstrap.ClustersFile, "", "the clusters (CDS)"},
+		{bootstrap.InboundRoutesFile, "", "the routes inbound (RDS)"},
+		{bootstrap.OutboundRoutesFile, "", "the routes outbound (RDS)"},
+		{bootstrap.ListenersFile, "", "the listeners (LDS)"},
+		{portRoutes, "", "the routes inbound-8080 (RDS)"},
+	} {
+		t.Run(test.name+test.suffix, func(t *testing.T) {
+			t.Parallel()
+			m, w, next, changed := watched(t)
+			w.refuses[test.name] = next.Version() + test.suffix
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			if err := m.switchOver(ctx, next, changed); err == nil || !strings.Contains(err.Error(), "Envoy rejected "+test.says) {
+				t.Errorf("it was taken: %v", err)
+			}
+			for _, name := range []string{bootstrap.ClustersFile, bootstrap.ListenersFile, bootstrap.InboundRoutesFile, bootstrap.OutboundRoutesFile, portRoutes} {
+				version := w.version(name)
+				// Routes that were not changed yet are not there.
+				if mayBeNone := strings.Contains(name, "rds"); version != m.config.Version() && !(version == "" && mayBeNone) {
+					t.Errorf("Envoy is left with version %q of %s", version, name)
+				}
+			}
+			content, err := os.ReadFile(filepath.Join(m.sidecar.Folder, bootstrap.ClustersFile))
+			if err != nil || strings.Count(string(content), `"4s"`) != 2 || strings.Contains(string(content), `"7s"`) {
+				t.Errorf("Envoy is left with %s, %v", content, err)
+			}
+		})
+	}
+}
+
+// TestListenersAreAwaited: what is new is said to be in force when it is: listeners are in use,
+// and have read the routes that they name.
+func TestListenersAreAwaited(t *testing.T) {
+	t.Parallel()
+	m, w, next, changed := watched(t)
+	w.warming = 20
+	if err := m.switchOver(t.Context(), next, changed); err != nil {
+		t.Fatal(err)
+	}
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if w.warming > 0 || !strings.Contains(w.taken["http.inbound_http.rds.inbound-8080"], next.Version()) {
+		t.Errorf("it is in force, and listeners are %d looks away from it with the routes %q", w.warming, w.taken)
+	}
+	var files []string
+	for _, name := range []string{bootstrap.ClustersFile, bootstrap.ListenersFile, bootstrap.InboundRoutesFile, bootstrap.OutboundRoutesFile, portRoutes} {
+		files = append(files, w.version(name))
+	}
+	if slices.ContainsFunc(files, func(version string) bool { return version != next.Version() }) {
+		t.Errorf("of %s in force are %q", next.Version(), files)
+	}
+}
