@@ -61,6 +61,11 @@ func TestAskTrustsNobody(t *testing.T) {
 		"too much": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, strings.Repeat(" ", lifecycle.MaxMeshStatus+1))
 		}, "more than 65536 bytes"},
+		"what never ends": {func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				_, _ = io.WriteString(w, strings.Repeat(" ", 4<<10))
+			}
+		}, "more than 65536 bytes"},
 		"large header": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("A", strings.Repeat("a", 64<<10)) }, "server response headers exceeded"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -90,6 +95,15 @@ func TestAskIsBoundedInTime(t *testing.T) {
 	if err == nil {
 		t.Error("an endless answer is one")
 	}
+	beginning := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "{")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	t.Cleanup(beginning.Close)
+	if _, err := askerOf(t, beginning).ask(t.Context(), "10.1.2.3"); err == nil {
+		t.Error("an answer that never goes on is one")
+	}
 	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	t.Cleanup(hanging.Close)
 	if _, err := askerOf(t, hanging).ask(t.Context(), "10.1.2.3"); silence(err) != "it did not answer in 2s" {
@@ -105,7 +119,7 @@ func TestOnlyPodsAreAsked(t *testing.T) {
 	})
 	for _, address := range []string{
 		"", "pod.example.com", "10.1.2.3:80", "127.0.0.1", "::1", "0.0.0.0", "::", "169.254.169.254", "::ffff:169.254.169.254", "::ffff:127.0.0.1",
-		"fe80::1", "fe80::1%eth0", "fd00::1%eth0", "224.0.0.1", "ff02::1", "255.255.255.255", "10.1.2.3/24", "0x7f000001", "10.1.2",
+		"fe80::1", "fe80::1%eth0", "fd00::1%eth0", "fd00::1%25eth0", "224.0.0.1", "ff02::1", "255.255.255.255", "10.1.2.3/24", "0x7f000001", "10.1.2",
 	} {
 		if _, err := a.ask(t.Context(), address); err == nil || strings.Contains(err.Error(), "dialled") {
 			t.Errorf("%q is asked: %v", address, err)

@@ -2,6 +2,7 @@ package meshservice
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -85,6 +87,19 @@ func TestWhoIsAskedFirst(t *testing.T) {
 	slices.Sort(order[2:5])
 	if diff := cmp.Diff([]string{"changed1", "changed2", "large1", "silent1", "small1", "large2", "large3", "large4"}, order); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestNewsDoNotWaitForWhatIsKnown: the turns of a service are those of its pods that are as
+// new as each other.
+func TestNewsDoNotWaitForWhatIsKnown(t *testing.T) {
+	now := time.Now()
+	of := func(service, ip, about string, minutes int) question {
+		return question{named(service), "v2", ip, &answer{at: now.Add(-time.Duration(minutes) * time.Minute), about: about}}
+	}
+	order := inOrder([]question{of("mixed", "known", "v2", 20), of("mixed", "new", "v1", 1), of("other", "first", "v1", 3), of("other", "second", "v1", 2)})
+	if order[2].ip != "second" || order[3].ip != "known" {
+		t.Errorf("asked third and fourth are %s and %s, want the other's second and what is known", order[2].ip, order[3].ip)
 	}
 }
 
@@ -187,5 +202,104 @@ func TestSilentPodsKeepNobodyWaiting(t *testing.T) {
 	// Those on the way when it became clear are tried, too.
 	if most := manySilent + askedAtOnce; tried > most {
 		t.Errorf("%d of the pods that cannot be reached were tried, want %d at most", tried, most)
+	}
+}
+
+// TestMuteIsWhoNeverAnswers: one that did answer tells that others of its service may, too.
+func TestMuteIsWhoNeverAnswers(t *testing.T) {
+	r := newRound(nil)
+	for range manySilent {
+		r.back(question{service: named("mute"), answer: &answer{silent: 1}}, true)
+		r.back(question{service: named("some"), answer: &answer{silent: 1}}, true)
+		r.back(question{service: named("left"), answer: &answer{silent: 1}}, false)
+	}
+	r.back(question{service: named("some"), answer: &answer{}}, true)
+	for service, want := range map[string]bool{"mute": true, "some": false, "left": false} {
+		if r.isMute(named(service)) != want {
+			t.Errorf("%s: mute %t, want %t", service, !want, want)
+		}
+	}
+}
+
+// asking is a Keeper whose pods are all behind one server, which dial is asked for.
+func asking(t *testing.T, dial func() error) *Keeper {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"running":{"version":"v2"},"state":"Applied"}`)
+	}))
+	t.Cleanup(server.Close)
+	return &Keeper{
+		options: Options{Interval: time.Minute, Now: time.Now, Log: slog.New(slog.DiscardHandler)},
+		metrics: NewMetrics(metric.NewSet("controller", "v")),
+		asker: newAsker(15020, func(ctx context.Context, network, _ string) (net.Conn, error) {
+			if err := dial(); err != nil {
+				return nil, err
+			}
+			var d net.Dialer
+			return d.DialContext(ctx, network, server.Listener.Addr().String())
+		}),
+	}
+}
+
+// TestSilenceIsCounted: how often a pod did not answer since it last did, which its next
+// question waits for.
+func TestSilenceIsCounted(t *testing.T) {
+	failing := errors.New("no")
+	k := asking(t, func() error { return failing })
+	q := question{named("shop"), "v2", "10.0.0.1", &answer{}}
+	for _, want := range []int{1, 2, 0} {
+		if want == 0 {
+			failing = nil
+		}
+		k.askOne(t.Context(), q)
+		if a := q.answer; a.silent != want || a.about != "v2" || a.at.IsZero() || (a.status != nil) != (want == 0) || (a.silence == "") != (want == 0) {
+			t.Errorf("after %d times without an answer: %+v", want, *a)
+		}
+	}
+	for result, want := range map[string]float64{askedFailed: 2, askedOK: 1} {
+		var counted dto.Metric
+		if err := k.metrics.asked.WithLabelValues(result).Write(&counted); err != nil || counted.GetCounter().GetValue() != want {
+			t.Errorf("%s is counted %g times, want %g: %v", result, counted.GetCounter().GetValue(), want, err)
+		}
+	}
+}
+
+// TestALookEnds: who is not asked in the time of one look waits for the next, and what is
+// known is told all the same; but for when everything ends.
+func TestALookEnds(t *testing.T) {
+	var mu sync.Mutex
+	now, tried := time.Now(), 0
+	k := asking(t, func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		tried, now = tried+1, now.Add(3*time.Minute)
+		return nil
+	})
+	k.options.Now = func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return now
+	}
+	services, pods := map[types.NamespacedName]service{named("shop"): {version: "v2"}}, map[types.NamespacedName][]pod{}
+	for n := range 100 {
+		name := fmt.Sprint("10.0.0.", n)
+		pods[named("shop")] = append(pods[named("shop")], pod{types.UID(name), name, name, true})
+	}
+	told := 0
+	ask := func(ctx context.Context) {
+		k.askAll(ctx, k.questions(services, pods, map[types.UID]*answer{}), rate.NewLimiter(rate.Inf, 1), func(types.NamespacedName) {
+			mu.Lock()
+			defer mu.Unlock()
+			told++
+		})
+	}
+	ask(t.Context())
+	if most := 2 * askedAtOnce; tried == 0 || tried > most || told != 1 {
+		t.Errorf("%d pods were asked, want %d at most, and it was told %d times", tried, most, told)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if ask(ended); told != 1 {
+		t.Error("it is told of what nobody asked for")
 	}
 }
