@@ -209,11 +209,8 @@ func (m *applier) routesTaken(ctx context.Context, version string, before progre
 }
 
 // back puts what was in force back in force, whole. routes are those that may have been
-// changed.
+// changed. Where the sidecar ends, nothing is moved any more.
 func (m *applier) back(ctx context.Context, why error, routes []update) error {
-	if !isFinal(why) {
-		return why // the sidecar ends
-	}
 	old, listeners := split(bootstrap.New(m.config))
 	clusters := clustersUpdate(bootstrap.NewClusters(m.config.Version(), m.present()))
 	err := m.push(ctx, m.config.Version(), listeners, clusters)

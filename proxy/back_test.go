@@ -54,11 +54,16 @@ func (w *watcher) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	for n, name := range []string{bootstrap.ClustersFile, bootstrap.ListenersFile, bootstrap.InboundRoutesFile, bootstrap.OutboundRoutesFile} {
 		w.look(out, name, sources()[n].prefix)
 	}
+	inUse := false
 	if listeners := w.version(bootstrap.ListenersFile); listeners != "" && !strings.HasSuffix(listeners, "-trial") {
-		if _, _ = fmt.Fprintf(out, "listener_manager.total_listeners_warming: %d\n", w.warming); w.warming > 0 {
-			w.warming--
-		} else {
-			w.look(out, portRoutes, "http.inbound_http.rds.inbound-8080")
+		_, _ = fmt.Fprintf(out, "listener_manager.total_listeners_warming: %d\n", w.warming)
+		inUse = w.warming == 0
+		w.warming = max(0, w.warming-1)
+	}
+	for _, name := range []string{portRoutes, newPortRoutes} {
+		port := strings.TrimSuffix(strings.TrimPrefix(name, bootstrap.XDSFolder+"/rds-"), ".json")
+		if prefix := "http.inbound_http.rds." + port; inUse || w.taken[prefix] != "" {
+			w.look(out, name, prefix)
 		}
 	}
 	for name, n := range w.counts {
@@ -66,8 +71,12 @@ func (w *watcher) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// portRoutes are those of the port that numbered generations have.
-const portRoutes = bootstrap.XDSFolder + "/rds-inbound-8080.json"
+// portRoutes are those of the port that numbered generations have, and newPortRoutes those of
+// one that comes.
+const (
+	portRoutes    = bootstrap.XDSFolder + "/rds-inbound-8080.json"
+	newPortRoutes = bootstrap.XDSFolder + "/rds-inbound-9090.json"
+)
 
 // look says what has become of one file.
 func (w *watcher) look(out http.ResponseWriter, name, prefix string) {
@@ -95,7 +104,7 @@ func watched(t *testing.T) (m *applier, w *watcher, next bootstrap.Config, chang
 		t.Fatal(err)
 	}
 	before, after := withDatabase(numbered(1), "4s"), withDatabase(numbered(1), "7s")
-	after.Number = 2
+	after.Number, after.Inbound = 2, append(slices.Clone(after.Inbound), bootstrap.InboundPort{Port: 9090})
 	for _, g := range []*bootstrap.Generation{before, after} {
 		sealed(t, g)
 	}
@@ -147,6 +156,9 @@ func TestBack(t *testing.T) {
 					t.Errorf("Envoy is left with version %q of %s", version, name)
 				}
 			}
+			if version := w.version(newPortRoutes); version != "" {
+				t.Errorf("Envoy is left with the routes of a port that it does not have, of version %q", version)
+			}
 			content, err := os.ReadFile(filepath.Join(m.sidecar.Folder, bootstrap.ClustersFile))
 			if err != nil || strings.Count(string(content), `"4s"`) != 2 || strings.Contains(string(content), `"7s"`) {
 				t.Errorf("Envoy is left with %s, %v", content, err)
@@ -170,10 +182,45 @@ func TestListenersAreAwaited(t *testing.T) {
 		t.Errorf("it is in force, and listeners are %d looks away from it with the routes %q", w.warming, w.taken)
 	}
 	var files []string
-	for _, name := range []string{bootstrap.ClustersFile, bootstrap.ListenersFile, bootstrap.InboundRoutesFile, bootstrap.OutboundRoutesFile, portRoutes} {
+	for _, name := range []string{bootstrap.ClustersFile, bootstrap.ListenersFile, bootstrap.InboundRoutesFile, bootstrap.OutboundRoutesFile, portRoutes, newPortRoutes} {
 		files = append(files, w.version(name))
 	}
 	if slices.ContainsFunc(files, func(version string) bool { return version != next.Version() }) {
 		t.Errorf("of %s in force are %q", next.Version(), files)
+	}
+}
+
+// TestApplied: what is in force then, and what may still be in use of what was before.
+func TestApplied(t *testing.T) {
+	t.Parallel()
+	m := behind(t, numbered(1), func(out http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/clusters" {
+			return false
+		}
+		_, _ = fmt.Fprint(out, `{"cluster_statuses": [{"name": "payments@1", "host_statuses": [{}]}, {"name": "payments@2", "host_statuses": [{}]}]}`)
+		return true
+	})
+	first := numbered(1)
+	first.Number = 3
+	for _, test := range []struct {
+		next         *bootstrap.Generation
+		has, retired string
+	}{
+		{numbered(2), "payments@2", "payments@1"},
+		{first, "payments@1", "payments@2"}, // though it was retired
+	} {
+		sealed(t, test.next)
+		if err := m.apply(t.Context(), test.next); err != nil {
+			t.Fatal(err)
+		}
+		if m.config.Generation != test.next || len(m.clusters) != 1 || m.clusters[0].Name != test.has {
+			t.Errorf("in force is %+v with %v", m.config.Generation, m.clusters)
+		}
+		if len(m.retired) != 1 || m.retired[0].Name != test.retired || m.retired[0].looks < fewestLooks {
+			t.Errorf("beside it there are %+v, want %s with looks at it", m.retired, test.retired)
+		}
+		if m.kept || m.trying.version != "" || m.sidecar.times(attempt, test.next.Version) != 0 {
+			t.Errorf("kept %t, on its way is %+v", m.kept, m.trying)
+		}
 	}
 }

@@ -11,8 +11,9 @@ import (
 // TestTrimPod holds that a pod that is trimmed twice, as client-go does it, is the same as
 // one that is trimmed once, and that the pod's owner has no say in what is kept.
 func TestTrimPod(t *testing.T) {
+	deleted := metav1.Unix(1_700_000_000, 0)
 	full := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "p", UID: "u", Annotations: map[string]string{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "p", UID: "u", ResourceVersion: "7", DeletionTimestamp: &deleted, Annotations: map[string]string{
 			"pillion.dev/status": `{"version":"v","config":"c","plan":"p","service":"cart","added":["volumes/pillion-mesh"]}`,
 			keptService:          "forged", "large": string(make([]byte, 10000)),
 		}},
@@ -24,7 +25,7 @@ func TestTrimPod(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "p", UID: "u", Annotations: map[string]string{keptService: "cart", keptMount: ""}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "p", UID: "u", ResourceVersion: "7", DeletionTimestamp: &deleted, Annotations: map[string]string{keptService: "cart", keptMount: ""}},
 		Status:     corev1.PodStatus{PodIP: "10.0.0.1"},
 	}
 	if diff := cmp.Diff(want, once); diff != "" {
