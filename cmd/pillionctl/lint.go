@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -28,10 +29,10 @@ func (p *program) lintCommand(invocation string) *cobra.Command {
 		Use:   "lint -f FILE",
 		Short: "Check MeshServices, by Envoy itself where there is one",
 		Long: "Check MeshServices: whether they are valid, what in them is probably not meant, whether\n" +
-			"destinations that are Services of the same files are there with that port, whether what\n" +
-			"is rendered of them is small enough for pods, and whether Envoy takes it. Envoy is a\n" +
-			"program in PATH, or the one that --envoy names; whether it was asked is said for each\n" +
-			"MeshService.\n\n" +
+			"destinations that are Services of the same files are there with that port, whether inbound\n" +
+			"ports are those of the app and not of its Service, whether what is rendered of them is\n" +
+			"small enough for pods, and whether Envoy takes it. Envoy is a program in PATH, or the one\n" +
+			"that --envoy names; whether it was asked is said for each MeshService.\n\n" +
 			"Warnings do not count for the exit status, unless --strict is given.\n\n" +
 			"-o json prints a list with file, line, name, namespace, version (of the generation), envoy\n" +
 			"(\"accepted by VERSION\", \"rejected by VERSION\", or why it was not asked) and findings, each\n" +
@@ -131,7 +132,9 @@ func (p *program) lint(ctx context.Context, o *lintOptions, format string) error
 			path, message, _ := strings.Cut(warning, ": ")
 			l.add("warning", path, message)
 		}
-		loaded.dangling(d.document, func(path, message string) { l.add("warning", path, message) })
+		warn := func(path, format string, args ...any) { l.add("warning", path, fmt.Sprintf(format, args...)) }
+		loaded.dangling(d.document, warn)
+		loaded.behind(d.document, warn)
 		slices.SortStableFunc(l.Findings, func(a, b lintFinding) int { return cmp.Or(strings.Compare(a.Level, b.Level), a.Line-b.Line) })
 		if err := l.render(ctx, judge); err != nil {
 			return err
@@ -199,8 +202,7 @@ func fits(g *bootstrap.Generation) error {
 
 // dangling are destinations that are Services which are not in the files, where these
 // have Services of that namespace at all.
-func (f *meshFiles) dangling(document *v1alpha1.MeshService, tell func(path, message string)) {
-	warn := func(path, format string, args ...any) { tell(path, fmt.Sprintf(format, args...)) }
+func (f *meshFiles) dangling(document *v1alpha1.MeshService, warn func(path, format string, args ...any)) {
 	for n, to := range document.Spec.Egress {
 		if to.Service == nil {
 			continue
@@ -222,6 +224,22 @@ func (f *meshFiles) dangling(document *v1alpha1.MeshService, tell func(path, mes
 			warn(path+".service.name", "there is no Service %s in namespace %s in these files; others are %s", to.Service.Name, to.Service.Namespace, strings.Join(others, ", "))
 		case len(f.services[found].ports) > 0 && !slices.Contains(f.services[found].ports, to.Port):
 			warn(path+".port", "Service %s in these files has no port %d; it has %s", to.Service.Name, to.Port, strings.ReplaceAll(strings.Trim(fmt.Sprint(f.services[found].ports), "[]"), " ", ", "))
+		}
+	}
+}
+
+// behind are inbound ports that are those of the Service of that name, where it leads them
+// to others: the sidecar is behind it, and sees what the app listens on.
+func (f *meshFiles) behind(document *v1alpha1.MeshService, warn func(path, format string, args ...any)) {
+	for _, s := range f.services {
+		if s.name != document.Name || s.namespace != document.Namespace {
+			continue
+		}
+		listening := slices.Collect(maps.Values(s.targets))
+		for n, port := range document.Spec.Inbound {
+			if target, is := s.targets[port.Port]; is && !slices.Contains(listening, port.Port) {
+				warn(fmt.Sprintf("spec.inbound[%d].port", n), "%d is the port of Service %s, which leads it to port %d of the pods: give that one, on which the app listens", port.Port, s.name, target)
+			}
 		}
 	}
 }

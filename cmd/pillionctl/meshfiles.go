@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
@@ -64,6 +65,8 @@ type meshFiles struct {
 type kubernetesService struct {
 	name, namespace string
 	ports           []int32
+	// targets are the ports of pods, as far as they are numbers, by port.
+	targets map[int32]int32
 }
 
 // loadMesh reads all files before anything is done with one of them.
@@ -224,14 +227,15 @@ func inNamespace(data []byte, namespace string) []byte {
 }
 
 func serviceOf(object *manifest.Object, data []byte, namespace string) kubernetesService {
-	s := kubernetesService{name: object.Name, namespace: object.Namespace}
+	s := kubernetesService{name: object.Name, namespace: object.Namespace, targets: map[int32]int32{}}
 	if s.namespace == "" {
 		s.namespace = namespace
 	}
 	var fields struct {
 		Spec struct {
 			Ports []struct {
-				Port int32 `json:"port"`
+				Port       int32              `json:"port"`
+				TargetPort intstr.IntOrString `json:"targetPort"`
 			} `json:"ports"`
 		} `json:"spec"`
 	}
@@ -239,6 +243,12 @@ func serviceOf(object *manifest.Object, data []byte, namespace string) kubernete
 	_ = json.Unmarshal(data, &fields)
 	for _, p := range fields.Spec.Ports {
 		s.ports = append(s.ports, p.Port)
+		switch {
+		case p.TargetPort.IntVal > 0:
+			s.targets[p.Port] = p.TargetPort.IntVal
+		case p.TargetPort.StrVal == "":
+			s.targets[p.Port] = p.Port
+		}
 	}
 	return s
 }
