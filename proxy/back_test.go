@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -24,6 +25,7 @@ import (
 type watcher struct {
 	folder  string
 	refuses map[string]string // version, by name of the file
+	refusal string            // the counter of what it refuses
 	warming int               // looks until new listeners are in use
 	taken   map[string]string // content, by prefix of the statistics
 	counts  map[string]int
@@ -31,7 +33,7 @@ type watcher struct {
 }
 
 func newWatcher(folder string) *watcher {
-	return &watcher{folder: folder, refuses: map[string]string{}, taken: map[string]string{}, counts: map[string]int{}}
+	return &watcher{folder: folder, refusal: ".update_rejected", refuses: map[string]string{}, taken: map[string]string{}, counts: map[string]int{}}
 }
 
 // version of a file that is there.
@@ -88,7 +90,7 @@ func (w *watcher) look(out http.ResponseWriter, name, prefix string) {
 	isRefused := w.refuses[name] == version
 	if w.taken[prefix] != string(content) {
 		w.taken[prefix] = string(content)
-		w.counts[prefix+map[bool]string{true: ".update_rejected", false: ".update_success"}[isRefused]]++
+		w.counts[prefix+map[bool]string{true: w.refusal, false: ".update_success"}[isRefused]]++
 	}
 	if !isRefused {
 		_, _ = fmt.Fprintf(out, "%s.version_text: %q\n", prefix, version)
@@ -132,18 +134,19 @@ func watched(t *testing.T) (m *applier, w *watcher, next bootstrap.Config, chang
 // step, everything that was changed changes back.
 func TestBack(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct{ name, suffix, says string }{
-		{bootstrap.ListenersFile, "-trial", "the listeners (LDS)"},
-		{bootstrap.ClustersFile, "", "the clusters (CDS)"},
-		{bootstrap.InboundRoutesFile, "", "the routes inbound (RDS)"},
-		{bootstrap.OutboundRoutesFile, "", "the routes outbound (RDS)"},
-		{bootstrap.ListenersFile, "", "the listeners (LDS)"},
-		{portRoutes, "", "the routes inbound-8080 (RDS)"},
+	for _, test := range []struct{ name, suffix, refusal, says string }{
+		{bootstrap.ListenersFile, "-trial", ".update_rejected", "the listeners (LDS)"},
+		{bootstrap.ClustersFile, "", ".update_rejected", "the clusters (CDS)"},
+		{bootstrap.InboundRoutesFile, "", ".update_rejected", "the routes inbound (RDS)"},
+		{bootstrap.OutboundRoutesFile, "", ".update_failure", "the routes outbound (RDS)"},
+		{bootstrap.ListenersFile, "", ".update_rejected", "the listeners (LDS)"},
+		{portRoutes, "", ".update_rejected", "the routes inbound-8080 (RDS)"},
+		{newPortRoutes, "", ".update_failure", "the routes inbound-9090 (RDS)"},
 	} {
 		t.Run(test.name+test.suffix, func(t *testing.T) {
 			t.Parallel()
 			m, w, next, changed := watched(t)
-			w.refuses[test.name] = next.Version() + test.suffix
+			w.refuses[test.name], w.refusal = next.Version()+test.suffix, test.refusal
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			if err := m.switchOver(ctx, next, changed); err == nil || !strings.Contains(err.Error(), "Envoy rejected "+test.says) {
@@ -173,6 +176,10 @@ func TestListenersAreAwaited(t *testing.T) {
 	t.Parallel()
 	m, w, next, changed := watched(t)
 	w.warming = 20
+	gone := filepath.Join(m.sidecar.Folder, bootstrap.XDSFolder, "rds-inbound-7070.json")
+	if err := os.WriteFile(gone, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := m.switchOver(t.Context(), next, changed); err != nil {
 		t.Fatal(err)
 	}
@@ -180,6 +187,9 @@ func TestListenersAreAwaited(t *testing.T) {
 	defer w.mutex.Unlock()
 	if w.warming > 0 || !strings.Contains(w.taken["http.inbound_http.rds.inbound-8080"], next.Version()) {
 		t.Errorf("it is in force, and listeners are %d looks away from it with the routes %q", w.warming, w.taken)
+	}
+	if _, err := os.Stat(gone); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the routes of a port that is gone are there: %v", err)
 	}
 	var files []string
 	for _, name := range []string{bootstrap.ClustersFile, bootstrap.ListenersFile, bootstrap.InboundRoutesFile, bootstrap.OutboundRoutesFile, portRoutes, newPortRoutes} {
@@ -210,6 +220,7 @@ func TestApplied(t *testing.T) {
 		{first, "payments@1", "payments@2"}, // though it was retired
 	} {
 		sealed(t, test.next)
+		m.sidecar.remember(attempt, test.next.Version, 1) // by an earlier container
 		if err := m.apply(t.Context(), test.next); err != nil {
 			t.Fatal(err)
 		}

@@ -346,7 +346,8 @@ func TestLongestWait(t *testing.T) {
 	if m.retired[0].looks != fewestLooks {
 		t.Errorf("a generation that waits for 5 s is looked at %d times", m.retired[0].looks)
 	}
-	g.Outbound.VirtualHosts = append(g.Outbound.VirtualHosts, json.RawMessage(`{"routes": [{"route": {"retry_policy": {"per_try_timeout":"29.500s"}}}]}`))
+	g.Outbound.VirtualHosts = append(g.Outbound.VirtualHosts, json.RawMessage(`{"routes": [{"route": {"retry_policy": {"per_try_timeout":"29.500s"}}}]}`), host("users", "users@1"),
+		json.RawMessage(`{"routes": [{"route": {"retry_policy": {"per_try_timeout":"1s"}}}]}`))
 	m.retire(g.Clusters, g)
 	if time.Duration(m.retired[1].looks)*useEvery < 29500*time.Millisecond {
 		t.Errorf("one that waits for 29.5 s is looked at %d times, every %s", m.retired[1].looks, useEvery)
@@ -365,5 +366,10 @@ func TestRetiredWhileChainsDrain(t *testing.T) {
 	m.retire(g.Clusters, g)
 	if payments, db := m.retired[0], m.retired[1]; payments.looks != fewestLooks || time.Duration(db.looks-1)*useEvery < 45*time.Second {
 		t.Errorf("with a drain of 45 s, %s is looked at %d times and %s %d times, every %s", payments.Name, payments.looks, db.Name, db.looks, useEvery)
+	}
+	m = &applier{config: bootstrap.Config{DrainTime: time.Second}}
+	m.retire(g.Clusters, g)
+	if db := m.retired[1]; db.looks != fewestLooks {
+		t.Errorf("with a drain of 1 s, %s is looked at %d times, want %d", db.Name, db.looks, fewestLooks)
 	}
 }

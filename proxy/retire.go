@@ -89,7 +89,7 @@ func (a *admin) clusterUse(ctx context.Context, of []bootstrap.Cluster) (map[str
 	for some := range slices.Chunk(of, mostNamed) {
 		var names []string
 		for _, c := range some {
-			names = append(names, strings.ReplaceAll(c.Name, ".", `\.`))
+			names = append(names, c.Name)
 		}
 		if err := a.addClusterUse(ctx, "^("+strings.Join(names, "|")+")$", all); err != nil {
 			return nil, err

@@ -103,3 +103,21 @@ func BenchmarkFilter(b *testing.B) {
 		})
 	}
 }
+
+// TestSeriesAreBounded, whatever a generation says, and what is of no destination as well.
+func TestSeriesAreBounded(t *testing.T) {
+	for says, want := range map[int]int{0: mostSeries, 7: 7, mostSeries + 1: mostSeries} {
+		if got := gather(bootstrap.Statistics{MaxSeries: says}).most; got != want {
+			t.Errorf("maxSeries %d is taken for %d, want %d", says, got, want)
+		}
+	}
+	s := gather(bootstrap.Statistics{})
+	for range mostSeries {
+		if err := s.add(sample{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.add(sample{}) == nil {
+		t.Errorf("more than %d are taken", mostSeries)
+	}
+}

@@ -2,13 +2,17 @@ package meshservice
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/pillion-mesh/pillion/lifecycle"
@@ -128,6 +132,19 @@ func TestOnlyPodsAreAsked(t *testing.T) {
 	for address, want := range map[string]string{"10.1.2.3": "10.1.2.3:15020", "fd00::7": "[fd00::7]:15020", "::ffff:10.1.2.3": "10.1.2.3:15020"} {
 		if _, err := a.ask(t.Context(), address); err == nil || !strings.Contains(err.Error(), "dialled "+want) {
 			t.Errorf("%q: %v, want that %s is dialled", address, err, want)
+		}
+	}
+}
+
+// TestSilenceSaysWhy: in words that are the same for the same reason.
+func TestSilenceSaysWhy(t *testing.T) {
+	for err, want := range map[error]string{
+		nil: "", errors.New("our own"): "our own", &url.Error{Err: os.ErrDeadlineExceeded}: "it did not answer in 2s",
+		&url.Error{Err: syscall.ECONNREFUSED}: "it refused the connection", &url.Error{Err: syscall.ECONNRESET}: "the connection failed",
+		&url.Error{Err: syscall.EHOSTUNREACH}: "there is no way to it", &url.Error{Err: syscall.ENETUNREACH}: "there is no way to it",
+	} {
+		if got := silence(err); got != want {
+			t.Errorf("%v: %q, want %q", err, got, want)
 		}
 	}
 }

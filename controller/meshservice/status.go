@@ -122,8 +122,6 @@ func (k *Keeper) applied(name types.NamespacedName, before, after *v1alpha1.Mesh
 	}
 	was := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionApplied)
 	switch {
-	case after.Version == "":
-		after.Pods = v1alpha1.MeshServicePods{}
 	case counted != nil:
 		after.Pods = counted.pods
 	case before.Version != after.Version:
@@ -135,7 +133,7 @@ func (k *Keeper) applied(name types.NamespacedName, before, after *v1alpha1.Mesh
 		if counted != nil {
 			_, _, said := counted.condition()
 			message += "; " + said
-		} else if was != nil && was.Reason == reason && strings.HasPrefix(was.Message, message) {
+		} else if was != nil && strings.HasPrefix(was.Message, message) {
 			message = was.Message
 		}
 		set(v1alpha1.ConditionApplied, metav1.ConditionFalse, reason, message)
@@ -151,7 +149,7 @@ func (k *Keeper) applied(name types.NamespacedName, before, after *v1alpha1.Mesh
 func repeats(all []metav1.Condition, c *metav1.Condition) bool {
 	earlier := map[string]string{v1alpha1.ConditionRendered: v1alpha1.ConditionAccepted, v1alpha1.ConditionApplied: v1alpha1.ConditionRendered}
 	said := meta.FindStatusCondition(all, earlier[c.Type])
-	return said != nil && said.Status == metav1.ConditionFalse && said.Reason == c.Reason
+	return said != nil && said.Reason == c.Reason
 }
 
 // writeStatus writes a status that has changed, and says it in Events.
