@@ -54,7 +54,7 @@ func TestMeshServiceWebhook(t *testing.T) {
 		}
 	}
 	heard.texts = nil
-	if err := applied(t, c, namespace, parseObject(t, meshDocument("egress: [{name: a, host: a, port: 80, timeout: 5s, clientTimeout: 10s}]"))); err != nil {
+	if err := applied(t, c, namespace, parseObject(t, meshDocument("egress: [{name: a, host: a.example.com, port: 80, timeout: 5s, clientTimeout: 10s}]"))); err != nil {
 		t.Error(err)
 	}
 	want := []string{"spec.egress[0].clientTimeout: 10s is longer than timeout, 5s: after 5s the app gets a 504 from the sidecar, not its own deadline"}
