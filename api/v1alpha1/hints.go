@@ -78,6 +78,36 @@ func unitOf(word string) string {
 	return word
 }
 
+// objectHint is how a value is written that stands where its fields belong.
+func objectHint(target reflect.Value, value any) string {
+	of := target.Type()
+	switch v := value.(type) {
+	case bool:
+		switch of {
+		case reflect.TypeFor[AdaptiveConcurrency](), reflect.TypeFor[Retries](), reflect.TypeFor[OutlierDetection](), reflect.TypeFor[Fallback]():
+			if v {
+				return "; did you mean {}?"
+			}
+			return "; leave it out to have none"
+		}
+	case string:
+		if of == reflect.TypeFor[ServiceReference]() {
+			if strings.Contains(v, ".") {
+				return meantService(v)
+			}
+			return fmt.Sprintf("; did you mean {name: %s}?", v)
+		}
+	case int64, float64:
+		switch of {
+		case reflect.TypeFor[Retries]():
+			return fmt.Sprintf("; did you mean {attempts: %s}?", show(v))
+		case reflect.TypeFor[RateLimit]():
+			return fmt.Sprintf("; did you mean {requests: %s}?", show(v))
+		}
+	}
+	return ""
+}
+
 // listHint is how one value is written where a list belongs.
 func listHint(value any) string {
 	switch value.(type) {
@@ -116,6 +146,31 @@ func meantWord(path, word string) string {
 		case "block", "blocked", "deny", "denied", "registry_only":
 			return string(UndeclaredRefused)
 		}
+	}
+	return ""
+}
+
+// meantField is what a field of other meshes is called here, or an abbreviation.
+func meantField(name string) string {
+	switch strings.ToLower(name) {
+	case "retry", "retrypolicy":
+		return "retries"
+	case "numretries", "maxretries":
+		return "attempts"
+	case "retryon":
+		return "when"
+	case "circuitbreaker", "circuitbreakers":
+		return "breakers"
+	case "svc":
+		return "service"
+	case "hostname", "address", "fqdn":
+		return "host"
+	case "destination", "target":
+		return "to"
+	case "timeoutms", "timeoutseconds", "requesttimeout":
+		return "timeout"
+	case "ports", "containerport", "targetport":
+		return "port"
 	}
 	return ""
 }

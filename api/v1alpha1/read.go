@@ -73,7 +73,7 @@ func (r *reader) present(target reflect.Value, path string, value any) {
 	case reflect.Struct:
 		object, ok := value.(map[string]any)
 		if !ok {
-			r.problem(path, "must have fields (%s), got %s", strings.Join(fieldNames(target), ", "), show(value))
+			r.problem(path, "must have fields (%s), got %s%s", strings.Join(fieldNames(target), ", "), show(value), objectHint(target, value))
 			return
 		}
 		r.object(target, path, object)
@@ -104,7 +104,11 @@ func (r *reader) object(target reflect.Value, path string, object map[string]any
 			continue
 		}
 		names := fieldNames(target)
-		if near, ok := nearest.Name(name, names); ok {
+		near, ok := nearest.Name(name, names)
+		if meant := meantField(name); slices.Contains(names, meant) {
+			near, ok = meant, true
+		}
+		if ok {
 			r.problem(at, "unknown field; did you mean %s?", near)
 		} else {
 			r.problem(at, "unknown field; known here: %s", strings.Join(names, ", "))
