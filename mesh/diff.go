@@ -104,8 +104,8 @@ func inboundFields(p Inbound) []setting {
 		{"timeout", amount(p.Timeout, "none"), false},
 		{"max concurrent requests", limit(p.MaxRequests), false},
 		{"max connections", limit(p.MaxConnections), false},
-		{"max concurrent streams", limit(p.MaxStreams), false},
-		{"streams of a client", limit(p.ClientStreams()), true},
+		{"streams of a connection to the app", limit(p.MaxStreams), false},
+		{"streams of a client's connection", limit(p.ClientStreams()), true},
 		{"max connection age", age, true},
 		{"adaptive concurrency", adaptiveText(p.Adaptive), true},
 		{"rate limit", rateText(p.Rate), true},
@@ -150,12 +150,26 @@ func diffEgress(from, to *Service) []Change {
 	return changes
 }
 
-// successor is what becomes of the address of a destination that is gone.
+// successor is what becomes of the address of a destination that is gone. TCP takes all that
+// comes to its port, whatever the host; HTTP as well, unless that is known by hosts there.
 func successor(d Destination, in *Service) string {
+	var others []Destination
 	for _, other := range in.Egress {
-		taken := func(host string) bool { return slices.Contains(other.Hosts, host) }
-		if other.Port == d.Port && !slices.ContainsFunc(d.Hosts, func(host string) bool { return !taken(host) }) {
-			return other.Name + " now, in statistics, too"
+		if other.Port == d.Port {
+			others = append(others, other)
+		}
+	}
+	byHost := slices.ContainsFunc(others, func(other Destination) bool { return other.Protocol.IsHTTP() })
+	named := func(other Destination) bool {
+		missing := func(host string) bool { return !slices.Contains(other.Hosts, host) }
+		return other.Protocol != TCP && !slices.ContainsFunc(d.Hosts, missing)
+	}
+	anyHost := func(other Destination) bool {
+		return other.Protocol == TCP && !(byHost && d.Protocol.IsHTTP())
+	}
+	for _, takes := range []func(Destination) bool{named, anyHost} {
+		if n := slices.IndexFunc(others, takes); n >= 0 {
+			return others[n].Name + " now, in statistics, too"
 		}
 	}
 	return "undeclared"

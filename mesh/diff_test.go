@@ -11,17 +11,18 @@ import (
 )
 
 func TestDiff(t *testing.T) {
+	const refused = "undeclared egress: Passthrough -> Refused (open connections to undeclared destinations that are no HTTP are drained once)\n"
 	for _, test := range []struct{ name, from, to, want string }{
 		{"nothing", `{inbound: [{port: 1}, {port: 2}]}`, `{inbound: [{port: 2}, {port: 1}]}`, ""},
 		{"a default that is said", `{inbound: [{port: 1}]}`, `{inbound: [{port: 1, protocol: HTTP}], undeclaredEgress: Passthrough}`, ""},
 		{"a timeout", `{inbound: [{port: 1, timeout: 2s}]}`, `{inbound: [{port: 1, timeout: 60s}]}`, "port 1: timeout 2s -> 1m\n"},
 		{
 			"streams", `{inbound: [{port: 1}]}`, `{inbound: [{port: 1, maxConcurrentStreams: 5}]}`,
-			"port 1: max concurrent streams none -> 5\nport 1: streams of a client none -> 100 (open connections are drained once)\n",
+			"port 1: streams of a connection to the app none -> 5\nport 1: streams of a client's connection none -> 100 (open connections are drained once)\n",
 		},
 		{
 			"fewer streams than clients are told", `{inbound: [{port: 1, maxConcurrentStreams: 5}]}`, `{inbound: [{port: 1, maxConcurrentStreams: 50}]}`,
-			"port 1: max concurrent streams 5 -> 50\n",
+			"port 1: streams of a connection to the app 5 -> 50\n",
 		},
 		{"connections to HTTP", `{inbound: [{port: 1}]}`, `{inbound: [{port: 1, maxConnections: 5}]}`, "port 1: max connections none -> 5\n"},
 		{
@@ -67,6 +68,26 @@ func TestDiff(t *testing.T) {
 			"a: is no longer a destination: cart.shop.svc:80 is c now, in statistics, too\nb: is no longer a destination: b.test:80 is undeclared\n" +
 				"b2: new destination b.test:81\nc: new destination cart.shop.svc:80\n",
 		},
+		{
+			"TCP takes its port", `{egress: [{name: db, host: db-old.x, port: 5432, protocol: TCP}]}`, `{undeclaredEgress: Refused, egress: [{name: db2, host: db-new.x, port: 5432, protocol: TCP}]}`,
+			"db: is no longer a destination: db-old.x:5432 is db2 now, in statistics, too (open connections are drained once)\n" +
+				"db2: new destination db-new.x:5432 with protocol TCP\n" + refused,
+		},
+		{
+			"TCP takes TLS and HTTP", `{egress: [{name: a, host: a.test, port: 1, protocol: TLS}, {name: b, host: b.test, port: 1}, {name: c, host: c.test, port: 1, protocol: TCP}]}`, `{egress: [{name: c, host: c.test, port: 1, protocol: TCP}]}`,
+			"a: is no longer a destination: a.test:1 is c now, in statistics, too (open connections are drained once)\n" +
+				"b: is no longer a destination: b.test:1 is c now, in statistics, too\n",
+		},
+		{
+			"TCP beside HTTP takes no HTTP", `{egress: [{name: a, host: a.test, port: 1, protocol: TLS}, {name: b, host: b.test, port: 1}, {name: c, host: c.test, port: 1, protocol: TCP}, {name: d, host: d.test, port: 1}]}`, `{egress: [{name: c, host: c.test, port: 1, protocol: TCP}, {name: d, host: d.test, port: 1}]}`,
+			"a: is no longer a destination: a.test:1 is c now, in statistics, too (open connections are drained once)\n" +
+				"b: is no longer a destination: b.test:1 is undeclared\n",
+		},
+		{
+			"a name before the port", `{egress: [{name: a, host: a.test, port: 1, protocol: TLS}, {name: b, host: b.test, port: 1, protocol: TCP}]}`, `{egress: [{name: b, host: b.test, port: 1, protocol: TCP}, {name: c, host: a.test, port: 1, protocol: TLS}]}`,
+			"a: is no longer a destination: a.test:1 is c now, in statistics, too (open connections are drained once)\n" +
+				"c: new destination a.test:1 with protocol TLS\n",
+		},
 		{"a route among others", between("x-1"), between("x-2"), "a: routes[1] [x-1=1 to b] -> [x-2=1 to b]\n"},
 		{"all methods", withRoute("{grpc: {service: s.A, methods: [Get]}, to: b}"), withRoute("{grpc: {service: s.A}, to: b}"), "a: routes [s.A/Get to b] -> [s.A/* to b]\n"},
 		{
@@ -77,7 +98,7 @@ func TestDiff(t *testing.T) {
 			"everything of a port", `{inbound: [{port: 1}]}`,
 			`{inbound: [{port: 1, timeout: 1h, maxConcurrentRequests: 1, maxConnections: 2, maxConcurrentStreams: 3, maxConnectionAge: 6m, adaptiveConcurrency: {}, rateLimit: {requests: 8}}]}`,
 			"port 1: timeout none -> 1h\nport 1: max concurrent requests none -> 1\nport 1: max connections none -> 2\n" +
-				"port 1: max concurrent streams none -> 3 (open connections are drained once)\n" +
+				"port 1: streams of a connection to the app none -> 3\nport 1: streams of a client's connection none -> 100 (open connections are drained once)\n" +
 				"port 1: max connection age the sidecar's own -> 6m (open connections are drained once)\n" +
 				"port 1: adaptive concurrency off -> 3 to 1000 requests, 25% headroom, measured every 1m (open connections are drained once)\n" +
 				"port 1: rate limit none -> 8 per 1s, 8 at once (open connections are drained once)\n",
@@ -90,10 +111,7 @@ func TestDiff(t *testing.T) {
 		},
 		{"another port of HTTP", `{egress: [{name: a, host: a.test, port: 80}]}`, `{egress: [{name: a, host: a.test, port: 81}]}`, "a: port 80 -> 81\n"},
 		{"another kind of HTTP", `{egress: [{name: a, host: a.test, port: 80}]}`, `{egress: [{name: a, host: a.test, port: 80, protocol: HTTP2}]}`, "a: protocol HTTP -> HTTP2\n"},
-		{
-			"refused", `{}`, `{undeclaredEgress: Refused}`,
-			"undeclared egress: Passthrough -> Refused (open connections to undeclared destinations that are no HTTP are drained once)\n",
-		},
+		{"refused", `{}`, `{undeclaredEgress: Refused}`, refused},
 	} {
 		var got strings.Builder
 		for _, change := range Diff(resolved(t, "  "+test.from), resolved(t, "  "+test.to)) {
