@@ -14,6 +14,9 @@ import (
 	"github.com/pillion-mesh/pillion/injector"
 )
 
+// meshServicePageURL is where every field of a MeshService is described.
+const meshServicePageURL = "https://github.com/pillion-mesh/pillion/blob/main/docs/reference/meshservice.md"
+
 func (p *program) explainCommand(invocation string) *cobra.Command {
 	var paths []string
 	for _, f := range v1alpha1.Fields() {
@@ -41,7 +44,7 @@ func (p *program) explainCommand(invocation string) *cobra.Command {
 		fields, err := v1alpha1.Explain(path)
 		switch {
 		case err != nil && ofMeshService(path):
-			return findings{fmt.Errorf("explaining %q: that is MeshService's, of which docs/reference/meshservice.md has all fields, and `kubectl explain %s` where the cluster has it", path, kubectlPath(path))}
+			return findings{fmt.Errorf("explaining %q: that is MeshService's, of which %s has all fields, and `kubectl explain %s` where the cluster has it", path, meshServicePageURL, kubectlPath(path))}
 		case err != nil:
 			return findings{fmt.Errorf("%w (`%s config explain` lists all fields)", err, invocation)}
 		case output.format == "json":

@@ -140,6 +140,7 @@ func (p *program) lint(ctx context.Context, o *lintOptions, format string) error
 			return err
 		}
 	}
+	slices.SortStableFunc(results, func(a, b *linted) int { return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line) })
 	if err := p.writeLinted(results, format); err != nil {
 		return err
 	}
