@@ -129,9 +129,10 @@ func (c Config) outboundChains() []filterChain {
 const apiServerName = "kubernetes.default.svc"
 
 // apiServerChain is for the Kubernetes clients in the pod, where kube-apiserver is a destination.
-// They connect to the address that they are told, so no server name says where to. Nothing else
-// is at that address, and Envoy looks at no other chain for it: so whatever comes is let through,
-// also that of a client who has been silent for so long that it is not known for one of TLS.
+// They connect to the address that they are told, so no server name says where to: that of the
+// Service kubernetes, in the pod's own namespace if there is one. Envoy looks at no other chain for
+// it, so whatever comes is let through, also that of a client who has been silent for so long that
+// it is not known for one of TLS.
 func (c Config) apiServerChain(of Connection) filterChain {
 	return filterChain{
 		Name:    of.Name + " by address",

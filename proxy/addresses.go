@@ -59,7 +59,7 @@ func (m *applier) awaitAddresses(ctx context.Context, added []bootstrap.Cluster,
 		case found.why == "":
 			return nil
 		case !found.warming && time.Since(inService) >= m.patience(found):
-			m.sidecar.say("%s: going on without one, so requests get HTTP 503 or their fallback until there is one", found.why)
+			m.sidecar.say("going on without an address of %s: requests get HTTP 503, or their fallback, until DNS has one (%s)", strings.Join(found.without, ", "), found.why)
 			return nil
 		}
 		if m.folder.changed() {
@@ -99,6 +99,8 @@ type lack struct {
 	absent bool
 	// failed is one that DNS says nothing about.
 	failed bool
+	// without are the destinations that are absent or failed.
+	without []string
 	// why is empty where nothing is lacking.
 	why string
 }
@@ -126,6 +128,7 @@ func (m *applier) lacking(ctx context.Context, added []bootstrap.Cluster, asked 
 		return lack{warming: true}, err
 	}
 	var replaced, unclear, failed, absent string
+	var without []string
 	for _, of := range added {
 		plain := of.Plain()
 		is, inService := use[of.Name]
@@ -136,6 +139,7 @@ func (m *applier) lacking(ctx context.Context, added []bootstrap.Cluster, asked 
 		case m.works(plain, use):
 			replaced = fmt.Sprintf("DNS has no address for the destination %s as it is wanted now, and has one as it was before", plain)
 		case slices.ContainsFunc(m.clusters, func(c bootstrap.Cluster) bool { return asksFor(c, plain) && c.Name != of.Name }):
+			without = append(without, plain)
 			absent = fmt.Sprintf("DNS has no address for the destination %s, as it is in force or as it is wanted now", plain)
 		case alone && m.lingers(plain, added):
 			asked[plain] = unknown
@@ -145,13 +149,15 @@ func (m *applier) lacking(ctx context.Context, added []bootstrap.Cluster, asked 
 			unclear = fmt.Sprintf("DNS has not answered for the destination %s yet, as it is wanted now", plain)
 		case answers[plain] == asked[plain]:
 			// Envoy puts a cluster into service after a lookup that failed, too.
+			without = append(without, plain)
 			failed = fmt.Sprintf("DNS fails for the destination %s: nobody knows whether it has an address", plain)
 		default:
+			without = append(without, plain)
 			absent = fmt.Sprintf("DNS has no address for the destination %s", plain)
 		}
 	}
 	why := cmp.Or(replaced, unclear, failed, absent)
-	return lack{absent: why != "" && why == absent, failed: why != "" && why == failed, why: why}, nil
+	return lack{absent: why != "" && why == absent, failed: why != "" && why == failed, without: without, why: why}, nil
 }
 
 // dnsAnswers is how often DNS has answered for each destination, be it that there is no

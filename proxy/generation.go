@@ -25,7 +25,7 @@ type applier struct {
 	clusters    []bootstrap.Cluster
 	retired     []retired
 	lookedAtUse time.Time
-	// starting is whether Envoy was started with nothing and nothing has been decided since.
+	// starting is whether the pod has just been started, and nothing has been decided since.
 	starting bool
 	// kept is whether a container that is killed would start with running.
 	kept         bool
@@ -58,7 +58,7 @@ const lookEvery = 250 * time.Millisecond
 
 // newApplier knows what Envoy was started with.
 func newApplier(s *Sidecar, config bootstrap.Config, e *envoy) *applier {
-	m := &applier{sidecar: s, admin: newAdmin(s.Folder), envoy: e, folder: newFolder(s.MeshFolder, bootstrap.GenerationFile), config: config, starting: config.Generation == nil, kept: true, clock: time.Now}
+	m := &applier{sidecar: s, admin: newAdmin(s.Folder), envoy: e, folder: newFolder(s.MeshFolder, bootstrap.GenerationFile), config: config, starting: s.first, kept: true, clock: time.Now}
 	if running := config.Generation; running != nil {
 		for _, of := range running.Clusters {
 			m.clusters = append(m.clusters, of.AtStart())

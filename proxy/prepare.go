@@ -43,7 +43,10 @@ func (s *Sidecar) prepare() (bootstrap.Config, error) {
 		return config, err
 	}
 	config.MaxConnections = connectionsFor(s.raiseFileLimit())
-	if err := os.MkdirAll(filepath.Join(s.Folder, bootstrap.XDSFolder), 0o755); err != nil {
+	files := filepath.Join(s.Folder, bootstrap.XDSFolder)
+	_, err = os.Stat(files)
+	s.first = errors.Is(err, os.ErrNotExist)
+	if err := os.MkdirAll(files, 0o755); err != nil {
 		return config, fmt.Errorf("making the folder of Envoy's configuration: %w: the volume pillion-run must be writable for user %d", err, os.Getuid())
 	}
 	for _, left := range [...]string{bootstrap.AdminSocket, draining} {

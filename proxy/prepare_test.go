@@ -143,3 +143,19 @@ func TestLastWords(t *testing.T) {
 		}
 	}
 }
+
+// TestAddressOf takes what a server can have, as Envoy takes it.
+func TestAddressOf(t *testing.T) {
+	for told, want := range map[string]string{
+		"10.96.0.1": "10.96.0.1", "::ffff:10.96.0.1": "10.96.0.1", "fd00::1": "fd00::1",
+		"": "", "kube.example.com": "", "10.96.0.1:443": "", "fe80::1%eth0": "", "fd00::1%eth0": "", "127.0.0.1": "", "::1": "", "0.0.0.0": "", "224.0.0.1": "",
+	} {
+		got := ""
+		if address := addressOf(told); address.IsValid() {
+			got = address.String()
+		}
+		if got != want {
+			t.Errorf("of %q it is %q, want %q", told, got, want)
+		}
+	}
+}

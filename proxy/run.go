@@ -44,6 +44,8 @@ type Sidecar struct {
 	// LastWords is what kubectl shows of a container that has ended.
 	LastWords LastWords
 
+	// first is whether no container of this pod has been here before.
+	first bool
 	// provenAfter is another time than that, for tests.
 	provenAfter time.Duration
 }
@@ -187,15 +189,23 @@ func (s *Sidecar) limit() string {
 
 // config is the bootstrap's, with what only the running container knows.
 func (s *Sidecar) config() bootstrap.Config {
-	// Some clusters tell a name, which clients then say themselves.
-	apiServer, _ := netip.ParseAddr(s.APIServer)
 	return bootstrap.Config{
 		Service: s.Run.Service, PodName: s.PodName, PodNamespace: s.PodNamespace, NodeName: s.NodeName,
 		Folder: s.Folder, InboundPort: s.Run.InboundPort, OutboundPort: s.Run.OutboundPort,
 		MemoryLimit: s.Run.MemoryLimit,
 		UpstreamAge: s.Run.UpstreamAge, UpstreamIdle: s.Run.UpstreamIdle, DownstreamAge: s.Run.DownstreamAge,
-		DrainTime: s.Run.DrainTime, AccessLog: s.Run.AccessLog, APIServer: apiServer,
+		DrainTime: s.Run.DrainTime, AccessLog: s.Run.AccessLog, APIServer: addressOf(s.APIServer),
 	}
+}
+
+// addressOf is the zero Addr for what is no address that a server can have: some clusters tell
+// a name of kube-apiserver, which clients then say themselves.
+func addressOf(told string) netip.Addr {
+	address, err := netip.ParseAddr(told)
+	if err != nil || address.Zone() != "" || !address.Unmap().IsGlobalUnicast() {
+		return netip.Addr{}
+	}
+	return address.Unmap()
 }
 
 // LastWords is the path of a container's termination message; empty for none.

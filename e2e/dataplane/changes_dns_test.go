@@ -116,7 +116,13 @@ func TestStartsWithoutDNS(t *testing.T) {
 	p := sandbox.NewPod(t, "shop")
 	p.DNS, p.ConfigMaps = sandbox.NewDNS(t), s.pod.ConfigMaps
 	p.DNS.Slow(never)
-	ready("a new pod", func() { run(t, p, want{}, sandbox.App{}) })
+	var fresh *sandbox.Running
+	ready("a new pod", func() { fresh = run(t, p, want{}, sandbox.App{}) })
+	began := time.Now()
+	sandbox.Eventually(t, "it gives up waiting for names that nobody answers for", time.Minute, func() bool {
+		return (&shop{t: t, pod: fresh, outside: s.outside}).status().State == lifecycle.MeshApplied
+	})
+	t.Logf("after another %s all of the rest is in force", time.Since(began))
 }
 
 // TestDNSFails: a destination that works without being declared is not led to nowhere while
@@ -134,6 +140,26 @@ func TestDNSFails(t *testing.T) {
 	t.Run("for the first document of a pod that runs", func(t *testing.T) {
 		t.Parallel()
 		newShop(t, want{}).waitsWhileDNSFails(&changes{})
+	})
+	// The app of a container that is killed runs on, and may know an address from before.
+	t.Run("for the first document, and the container is killed", func(t *testing.T) {
+		t.Parallel()
+		s, of := newShop(t, want{}), &changes{}
+		s.dns.FailFor(hostOf("cart"), true)
+		g := of.calling(t, nil, v1alpha1.Destination{Name: "cart", Host: hostOf("cart"), Port: number(httpPort)})
+		s.apply(g)
+		s.awaitReason("DNS fails for the destination cart")
+		s.pod.Kill()
+		s.restart()
+		s.awaitReason("DNS fails for the destination cart")
+		first := hostOf("cart") + ".default.svc.cluster.local"
+		asked := s.dns.Queries(first)
+		sandbox.Eventually(t, "DNS has failed many times", time.Minute, func() bool { return s.dns.Queries(first) > asked+12 })
+		if is := s.status(); is.State != lifecycle.MeshApplying || is.Running != nil {
+			t.Errorf("it is %+v, running %+v", is, is.Running)
+		}
+		s.dns.FailFor(hostOf("cart"), false)
+		s.await(g.Version)
 	})
 }
 
