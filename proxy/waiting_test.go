@@ -172,3 +172,56 @@ func TestDrainBeginsInTheMiddle(t *testing.T) {
 		t.Errorf("the listeners are of %s", got)
 	}
 }
+
+// TestProof: an update is taken when its file was read once more, with its version.
+func TestProof(t *testing.T) {
+	looks := 0
+	m := behind(t, nil, func(out http.ResponseWriter, _ *http.Request) bool {
+		says := []string{
+			"update_success: 1\ncluster_manager.cds.version_text: \"v\"", // as before, with another content of the same version
+			"update_success: 2\ncluster_manager.cds.version_text: \"u\"", // what was written before that
+			"update_success: 3\ncluster_manager.cds.version_text: \"v\"",
+		}
+		_, _ = fmt.Fprintf(out, "cluster_manager.cds.%s\n", says[min(looks, len(says)-1)])
+		looks++
+		return true
+	})
+	before := progress{of: map[string]sourceProgress{"cluster_manager.cds": {known: true, accepted: 1, version: "v"}}}
+	if err := m.proof(t.Context(), "v", before, 0, []update{clustersUpdate(nil)}); err != nil || looks != 3 {
+		t.Errorf("it took %d looks, want 3: %v", looks, err)
+	}
+}
+
+// TestRejectionsAreNotMistaken: the sentence about an earlier one is not about this.
+func TestRejectionsAreNotMistaken(t *testing.T) {
+	t.Parallel()
+	e := &envoy{rejected: 1, whyRejected: "an earlier one"}
+	if says := e.rejectedSince(t.Context(), 1); says != "its log does not say why" {
+		t.Errorf("it says %q", says)
+	}
+	if says := e.rejectedSince(t.Context(), 0); says != "an earlier one" {
+		t.Errorf("of that one it says %q", says)
+	}
+}
+
+// TestTakeLooksAgain at a file that cannot be read, and forgets what was late when there is
+// none.
+func TestTakeLooksAgain(t *testing.T) {
+	m := behind(t, nil, func(http.ResponseWriter, *http.Request) bool { return false })
+	file := filepath.Join(m.sidecar.MeshFolder, bootstrap.GenerationFile)
+	if err := os.MkdirAll(file, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m.take(t.Context())
+	if is := m.state().status; is.State != lifecycle.MeshApplying || !strings.Contains(is.Reason, "reading the generation") || !m.folder.changed() {
+		t.Errorf("it is %+v, and would be looked at again: %t", is, m.folder.changed())
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	m.late = late{"v", time.Now()}
+	m.take(t.Context())
+	if is := m.state().status; is.State != lifecycle.MeshPassthrough || m.late != (late{}) || m.folder.changed() {
+		t.Errorf("it is %+v, and %+v is waited for", is, m.late)
+	}
+}
