@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -168,6 +171,55 @@ func TestRestored(t *testing.T) {
 	if _, err := m.judge([]byte("{")); err == nil || m.isRestored() {
 		t.Errorf("what came after it is looked at again and again: %v", err)
 	}
+}
+
+// TestRestoredIsTaken: nobody has to touch the folder for it.
+func TestRestoredIsTaken(t *testing.T) {
+	t.Parallel()
+	hosts, none := map[string]int{"payments@5": 1, "payments@4": 1}, map[string]int{}
+	clusters := answering(&hosts, &none, &none)
+	running := numbered(5)
+	sealed(t, running)
+	m := behind(t, running, func(out http.ResponseWriter, r *http.Request) bool {
+		switch r.URL.Path {
+		case "/ready":
+			_, _ = fmt.Fprint(out, "LIVE")
+		case "/listeners":
+			_, _ = fmt.Fprintf(out, `{"listener_statuses": [{"name": %q}, {"name": %q}]}`, bootstrap.Inbound, bootstrap.Outbound)
+		case "/stats":
+			_, _ = fmt.Fprintln(out, "listener_manager.workers_started: 1")
+			return clusters(out, r)
+		default:
+			return clusters(out, r)
+		}
+		return true
+	})
+	for _, file := range bootstrap.New(m.config) {
+		if err := os.WriteFile(filepath.Join(m.sidecar.Folder, file.Name), file.Content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	older := numbered(4)
+	if err := errors.Join(os.Mkdir(m.sidecar.MeshFolder, 0o755), os.WriteFile(filepath.Join(m.sidecar.MeshFolder, bootstrap.GenerationFile), sealed(t, older), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	var later atomic.Int64
+	m.clock = func() time.Time { return time.Unix(1_700_000_000, later.Load()) }
+	ctx, cancel := context.WithCancel(t.Context())
+	var ends sync.WaitGroup
+	ends.Go(func() { m.run(ctx) })
+	defer ends.Wait()
+	defer cancel()
+	await := func(what string, state lifecycle.MeshState) {
+		t.Helper()
+		eventually(t, what, func() (string, bool) {
+			is := m.state().status
+			return fmt.Sprintf("%+v", is), is.State == state && is.Wanted != nil && is.Wanted.Version == older.Version
+		})
+	}
+	await("it comes late", lifecycle.MeshRejected)
+	later.Store(int64(restoredAfter))
+	await("it has stayed", lifecycle.MeshApplied)
 }
 
 // TestEnvoyHangsMeanwhile: a change waits for Envoy's main thread, and says so. Of those
