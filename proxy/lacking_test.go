@@ -189,3 +189,22 @@ func TestLockIsLeftToDrain(t *testing.T) {
 		t.Error("it has the lock")
 	}
 }
+
+// TestStatisticsOfWhatIsInForce are those that are passed on, from the start on.
+func TestStatisticsOfWhatIsInForce(t *testing.T) {
+	t.Parallel()
+	g := numbered(1)
+	g.Statistics = bootstrap.Statistics{Destinations: bootstrap.StatisticsDetailed, MaxSeries: 500}
+	m := behind(t, g, func(http.ResponseWriter, *http.Request) bool { return false })
+	if got := m.state().keeps; got != g.Statistics {
+		t.Errorf("at the start it is %+v", got)
+	}
+	m.config.Generation = nil
+	if m.inForce(); m.state().keeps != (bootstrap.Statistics{}) {
+		t.Errorf("of the passthrough it is %+v", m.state().keeps)
+	}
+	m.config.Generation = g
+	if m.inForce(); m.state().keeps != g.Statistics {
+		t.Errorf("it is %+v", m.state().keeps)
+	}
+}

@@ -127,3 +127,21 @@ func TestCrashedInBetween(t *testing.T) {
 	m.blame(crashed, "")
 	expect("with nothing on its way", 2, 1)
 }
+
+// TestCrashedOften: what Envoy has crashed with often is not tried again, but for what is in
+// force all the same: that has served since.
+func TestCrashedOften(t *testing.T) {
+	s := &Sidecar{Folder: t.TempDir(), PodNamespace: "shop"}
+	s.Run.Service = "shop/checkout"
+	g := numbered(1)
+	data := sealed(t, g)
+	s.remember(crashes, g.Version, mostAttempts)
+	m := &applier{sidecar: s, clock: time.Now}
+	if _, err := m.judge(data); err == nil || !strings.Contains(err.Error(), "3 times in a row Envoy has crashed with it") {
+		t.Errorf("it is tried: %v", err)
+	}
+	m.config.Generation = g
+	if _, err := m.judge(data); err != nil {
+		t.Errorf("in force, it is refused: %v", err)
+	}
+}
