@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -223,5 +224,37 @@ func TestTakeLooksAgain(t *testing.T) {
 	m.take(t.Context())
 	if is := m.state().status; is.State != lifecycle.MeshPassthrough || m.late != (late{}) || m.folder.changed() {
 		t.Errorf("it is %+v, and %+v is waited for", is, m.late)
+	}
+}
+
+// TestAtStart: the clusters are known as Envoy was started with them, or each would change
+// with the next generation.
+func TestAtStart(t *testing.T) {
+	g := numbered(1)
+	sealed(t, g)
+	config := bootstrap.Config{InboundPort: 15006, OutboundPort: 15001, IPv4: true, Generation: g}
+	m := newApplier(&Sidecar{}, config, &envoy{})
+	files := bootstrap.New(config)
+	n := slices.IndexFunc(files, func(f bootstrap.File) bool { return f.Name == bootstrap.ClustersFile })
+	if got, want := string(bootstrap.NewClusters(config.Version(), m.clusters)), string(files[n].Content); got != want {
+		t.Errorf("they are known as %s, and Envoy has %s", got, want)
+	}
+}
+
+// TestSaidOnce for each generation: what is waited for.
+func TestSaidOnce(t *testing.T) {
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	m := &applier{sidecar: &Sidecar{Stderr: log}}
+	for n := range int64(2) {
+		m.want(numbered(n + 1))
+		m.waiting("the volume is full")
+		m.waiting("the volume is full")
+	}
+	if said, err := os.ReadFile(log.Name()); err != nil || strings.Count(string(said), "the volume is full") != 2 {
+		t.Errorf("of two generations it is said other than twice: %v\n%s", err, said)
 	}
 }
