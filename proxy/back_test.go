@@ -27,6 +27,7 @@ type watcher struct {
 	refuses map[string]string // version, by name of the file
 	refusal string            // the counter of what it refuses
 	warming int               // looks until new listeners are in use
+	reading int               // looks until new listeners have read their routes
 	taken   map[string]string // content, by prefix of the statistics
 	counts  map[string]int
 	mutex   sync.Mutex
@@ -56,15 +57,15 @@ func (w *watcher) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	for n, name := range []string{bootstrap.ClustersFile, bootstrap.ListenersFile, bootstrap.InboundRoutesFile, bootstrap.OutboundRoutesFile} {
 		w.look(out, name, sources()[n].prefix)
 	}
-	inUse := false
+	reads := false
 	if listeners := w.version(bootstrap.ListenersFile); listeners != "" && !strings.HasSuffix(listeners, "-trial") {
 		_, _ = fmt.Fprintf(out, "listener_manager.total_listeners_warming: %d\n", w.warming)
-		inUse = w.warming == 0
-		w.warming = max(0, w.warming-1)
+		reads = w.reading == 0
+		w.warming, w.reading = max(0, w.warming-1), max(0, w.reading-1)
 	}
 	for _, name := range []string{portRoutes, newPortRoutes} {
 		port := strings.TrimSuffix(strings.TrimPrefix(name, bootstrap.XDSFolder+"/rds-"), ".json")
-		if prefix := "http.inbound_http.rds." + port; inUse || w.taken[prefix] != "" {
+		if prefix := "http.inbound_http.rds." + port; reads || w.taken[prefix] != "" {
 			w.look(out, name, prefix)
 		}
 	}
@@ -155,7 +156,7 @@ func TestBack(t *testing.T) {
 			for _, name := range []string{bootstrap.ClustersFile, bootstrap.ListenersFile, bootstrap.InboundRoutesFile, bootstrap.OutboundRoutesFile, portRoutes} {
 				version := w.version(name)
 				// Routes that were not changed yet are not there.
-				if mayBeNone := strings.Contains(name, "rds"); version != m.config.Version() && !(version == "" && mayBeNone) {
+				if mayBeNone := strings.Contains(name, "rds"); version != m.config.Version() && (version != "" || !mayBeNone) {
 					t.Errorf("Envoy is left with version %q of %s", version, name)
 				}
 			}
@@ -174,29 +175,34 @@ func TestBack(t *testing.T) {
 // and have read the routes that they name.
 func TestListenersAreAwaited(t *testing.T) {
 	t.Parallel()
-	m, w, next, changed := watched(t)
-	w.warming = 20
-	gone := filepath.Join(m.sidecar.Folder, bootstrap.XDSFolder, "rds-inbound-7070.json")
-	if err := os.WriteFile(gone, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.switchOver(t.Context(), next, changed); err != nil {
-		t.Fatal(err)
-	}
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	if w.warming > 0 || !strings.Contains(w.taken["http.inbound_http.rds.inbound-8080"], next.Version()) {
-		t.Errorf("it is in force, and listeners are %d looks away from it with the routes %q", w.warming, w.taken)
-	}
-	if _, err := os.Stat(gone); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the routes of a port that is gone are there: %v", err)
-	}
-	var files []string
-	for _, name := range []string{bootstrap.ClustersFile, bootstrap.ListenersFile, bootstrap.InboundRoutesFile, bootstrap.OutboundRoutesFile, portRoutes, newPortRoutes} {
-		files = append(files, w.version(name))
-	}
-	if slices.ContainsFunc(files, func(version string) bool { return version != next.Version() }) {
-		t.Errorf("of %s in force are %q", next.Version(), files)
+	for name, looks := range map[string][2]int{"in use": {20, 0}, "with their routes": {0, 20}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m, w, next, changed := watched(t)
+			w.warming, w.reading = looks[0], looks[1]
+			gone := filepath.Join(m.sidecar.Folder, bootstrap.XDSFolder, "rds-inbound-7070.json")
+			if err := os.WriteFile(gone, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.switchOver(t.Context(), next, changed); err != nil {
+				t.Fatal(err)
+			}
+			w.mutex.Lock()
+			defer w.mutex.Unlock()
+			for _, routes := range []string{"inbound-8080", "inbound-9090"} {
+				if w.warming > 0 || !strings.Contains(w.taken["http.inbound_http.rds."+routes], next.Version()) {
+					t.Errorf("it is in force, and listeners are %d looks away from it with the routes %s: %q", w.warming, routes, w.taken)
+				}
+			}
+			if _, err := os.Stat(gone); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the routes of a port that is gone are there: %v", err)
+			}
+			for _, name := range []string{bootstrap.ClustersFile, bootstrap.ListenersFile, bootstrap.InboundRoutesFile, bootstrap.OutboundRoutesFile, portRoutes, newPortRoutes} {
+				if version := w.version(name); version != next.Version() {
+					t.Errorf("of %s in force, %s has version %q", next.Version(), name, version)
+				}
+			}
+		})
 	}
 }
 
