@@ -42,3 +42,21 @@ func TestFallbackAndBreakers(t *testing.T) {
 		})
 	}
 }
+
+// TestFallbackAndTimeout: the timeout of the destination that was called is for both
+// destinations together, whatever the request falls back for.
+func TestFallbackAndTimeout(t *testing.T) {
+	const document = `{apiVersion: pillion.dev/v1alpha1, kind: MeshService, metadata: {name: checkout, namespace: shop}, spec: {egress: [
+		{name: entities, host: here.test, port: %d, timeout: 300ms, routes: [{headers: [{name: x-cached, value: "yes"}], to: cache, fallback: %s}]},
+		{name: cache, host: here.test, port: %d}]}}`
+	for _, test := range []struct{ fallback, method string }{{whereAbsent, "GET"}, {whereLate, "GET"}, {whereLate, "POST"}} {
+		t.Run(test.fallback+" "+test.method, func(t *testing.T) {
+			t.Parallel()
+			origin, cache := serve(t, hang), serve(t, hang)
+			p := start(t, rendered(t, fmt.Appendf(nil, document, origin.port, test.fallback, cache.port)))
+			if code, body, _ := p.call(t, test.method, fmt.Sprint("here.test:", origin.port), "/", http.Header{"X-Cached": {"yes"}}); code != http.StatusGatewayTimeout {
+				t.Errorf("HTTP %d %q, want 504", code, body)
+			}
+		})
+	}
+}
