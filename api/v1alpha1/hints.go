@@ -179,8 +179,11 @@ func meantField(name string) string {
 // from a log, from the code.
 func meantMethod(name string, form *regexp.Regexp) string {
 	trimmed := strings.Trim(name, "/")
-	dot := strings.LastIndex(trimmed, ".")
-	for _, meant := range []string{trimmed, trimmed[strings.LastIndex(trimmed, "/")+1:], trimmed[:max(dot, 0)] + "/" + trimmed[dot+1:]} {
+	candidates := []string{trimmed, trimmed[strings.LastIndex(trimmed, "/")+1:]}
+	if dot := strings.LastIndex(name, "."); dot > 0 && !strings.Contains(name, "/") {
+		candidates = append(candidates, name[:dot]+"/"+name[dot+1:])
+	}
+	for _, meant := range candidates {
 		if form.MatchString(meant) {
 			return fmt.Sprintf("; did you mean %q?", meant)
 		}

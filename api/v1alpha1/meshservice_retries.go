@@ -25,10 +25,9 @@ func validateRetries(to *Destination, path *field.Path) field.ErrorList {
 	if retries.When != nil && len(retries.When) == 0 {
 		errs = append(errs, field.Required(when, "give at least one condition, or leave it out for ConnectFailure and RefusedStream"))
 	}
-	if tooMany := validateLength(len(retries.When), len(Accepted(retryConditions)), when); tooMany != nil {
-		return append(errs, tooMany...)
-	}
-	for n := range retries.When {
+	most := len(Accepted(retryConditions))
+	errs = append(errs, validateLength(len(retries.When), most, when)...)
+	for n := range min(len(retries.When), most) {
 		errs = append(errs, validateWord(retryConditions, when.Index(n), &retries.When[n])...)
 		if first := slices.Index(retries.When, retries.When[n]); first < n {
 			errs = append(errs, field.Invalid(when.Index(n), string(retries.When[n]), fmt.Sprintf("is given at %s already", when.Index(first))))

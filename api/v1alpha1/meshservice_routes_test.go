@@ -12,6 +12,10 @@ func TestValidateRetries(t *testing.T) {
 		{"none", retries("attempts: 0"), "spec.egress[0].retries.attempts: Invalid value: 0: must be from 1 to 5"},
 		{"too many", retries("attempts: 6"), "spec.egress[0].retries.attempts: Invalid value: 6: must be from 1 to 5"},
 		{"on nothing", retries(`when: []`), "spec.egress[0].retries.when: Required value: give at least one condition, or leave it out for ConnectFailure and RefusedStream"},
+		{"on too much", retries(`when: [Reset, 5xx, Reset, Unavailable, ConnectFailure]`), "3 problems:\n  spec.egress[0].retries.when: Too many: 5: must have at most 4 items\n" +
+			`  spec.egress[0].retries.when[1]: Unsupported value: "5xx": supported values: "ConnectFailure", "RefusedStream", "Reset", "Unavailable"` + "\n" +
+			`  spec.egress[0].retries.when[2]: Invalid value: "Reset": is given at spec.egress[0].retries.when[0] already`},
+		{"a service for a method", retries("safeMethods: [shop.v1.Cart/]"), `spec.egress[0].retries.safeMethods[0]: Invalid value: "shop.v1.Cart/": must be a gRPC method as shop.v1.Cart/GetCart, at most 256`},
 		{"on what is unknown", retries(`when: [Unavailble]`), `spec.egress[0].retries.when[0]: Unsupported value: "Unavailble": supported values: "ConnectFailure", "RefusedStream", "Reset", "Unavailable"; did you mean "Unavailable"?`},
 		{"on twice", retries(`when: [Reset, Unavailable, Reset]`), `spec.egress[0].retries.when[2]: Invalid value: "Reset": is given at spec.egress[0].retries.when[0] already`},
 		{"budget", retries("budgetPercent: 0"), "spec.egress[0].retries.budgetPercent: Invalid value: 0: must be from 1 to 100"},
