@@ -4,17 +4,20 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // hint is what a value that does not fit was probably meant to be, as the end of a
 // sentence; empty where nobody can tell.
-func hint(target reflect.Value, value any) string {
+func hint(target reflect.Value, path string, value any) string {
 	switch {
 	case target.Type() == reflect.TypeFor[metav1.Duration]():
-		return durationHint(value)
+		return durationHint(path, value)
 	case target.Kind() == reflect.String:
 		// Who wrote y does not see why there is a true.
 		switch value {
@@ -37,30 +40,58 @@ var (
 	durationPart = regexp.MustCompile(`([0-9]+(?:[.][0-9]+)?)([a-z]+)`)
 )
 
-func durationHint(value any) string {
+func durationHint(path string, value any) string {
 	text, quoted := value.(string)
 	if !quoted {
 		text = show(value)
 	}
 	text = strings.ToLower(strings.ReplaceAll(text, " ", ""))
+	var meant []string
 	switch {
 	case text == "0":
-		return "; did you mean 0s?"
-	case len(text) > 4 && digitsAlone.MatchString(text):
-		return fmt.Sprintf("; did you mean %sms?", text) // more than an hour of seconds
+		meant = []string{"0s"}
 	case digitsAlone.MatchString(text):
-		return fmt.Sprintf("; did you mean %ss or %sms?", text, text)
+		meant = []string{text + "s", text + "ms"}
 	case numberAlone.MatchString(text):
-		return fmt.Sprintf("; did you mean %ss?", text)
+		meant = []string{text + "s"}
+	default:
+		meant = []string{durationPart.ReplaceAllStringFunc(text, func(part string) string {
+			parts := durationPart.FindStringSubmatch(part)
+			return parts[1] + unitOf(parts[2])
+		})}
 	}
-	meant := durationPart.ReplaceAllStringFunc(text, func(part string) string {
-		parts := durationPart.FindStringSubmatch(part)
-		return parts[1] + unitOf(parts[2])
-	})
-	if durationText.MatchString(meant) && meant != value {
-		return fmt.Sprintf("; did you mean %s?", meant)
+	meant = slices.DeleteFunc(meant, func(text string) bool { return text == value || !takesDuration(path, text) })
+	if len(meant) == 0 {
+		return "; its units are ms, s, m and h"
 	}
-	return "; its units are ms, s, m and h"
+	return fmt.Sprintf("; did you mean %s?", strings.Join(meant, " or "))
+}
+
+// takesDuration says whether the field at a path takes a duration: what is refused the
+// next time is not suggested.
+func takesDuration(path, text string) bool {
+	d, err := time.ParseDuration(text)
+	if err != nil || !durationText.MatchString(text) {
+		return false
+	}
+	validate := validateDuration
+	switch path[strings.LastIndex(path, ".")+1:] {
+	case "timeout":
+		validate = validateTimeout
+	case "maxConnectionAge":
+		validate = validateAge
+	case "clientTimeout", "idleTimeout", "connectTimeout", "perTryTimeout", "after":
+		validate = validateMoment
+	case "measureEvery", "ejectionTime", "dnsRefresh":
+		validate = validatePeriod
+	case "per":
+		validate = validateBucket
+	case "startTimeout":
+		if d == 0 {
+			return false
+		}
+	}
+	return len(validate(&metav1.Duration{Duration: d}, nil)) == 0
 }
 
 // unitOf is the unit that people write in other ways.
@@ -92,10 +123,10 @@ func objectHint(target reflect.Value, value any) string {
 		}
 	case string:
 		if of == reflect.TypeFor[ServiceReference]() {
-			if strings.Contains(v, ".") {
-				return meantService(v)
+			if validation.IsDNS1035Label(v) == nil {
+				return fmt.Sprintf("; did you mean {name: %s}?", v)
 			}
-			return fmt.Sprintf("; did you mean {name: %s}?", v)
+			return meantService(v)
 		}
 	case int64, float64:
 		switch of {
@@ -203,11 +234,19 @@ func meantGRPC(service string) string {
 	return fmt.Sprintf("; did you mean %q?", name)
 }
 
-// meantService is a Service that is given by its name in DNS.
+// meantService is a Service that is given by its name in DNS. Two labels may as well be
+// the name of something outside the cluster.
 func meantService(name string) string {
+	host := strings.Contains(name, ".") && validateHost(name, nil) == nil
 	parts := strings.SplitN(name, ".", 3)
-	if len(parts) < 2 || len(parts) == 3 && parts[2] != "svc" && parts[2] != "svc.cluster.local" {
+	valid := len(parts) > 1 && validation.IsDNS1035Label(parts[0]) == nil && validation.IsDNS1123Label(parts[1]) == nil
+	switch {
+	case valid && len(parts) == 2 && host:
+		return fmt.Sprintf("; did you mean {name: %s, namespace: %s}, or host: %s instead of service?", parts[0], parts[1], name)
+	case valid && (len(parts) == 2 || parts[2] == "svc" || parts[2] == "svc.cluster.local"):
+		return fmt.Sprintf("; did you mean {name: %s, namespace: %s}?", parts[0], parts[1])
+	case host:
 		return "; a name with dots is given as host"
 	}
-	return fmt.Sprintf("; did you mean {name: %s, namespace: %s}?", parts[0], parts[1])
+	return ""
 }

@@ -78,8 +78,9 @@ func wrongMetadata(object map[string]any, wrong *json.UnmarshalTypeError) Proble
 	must, got := "be ", "a value of another type ("+wrong.Value+")"
 	if value, given := object[wrong.Field]; given {
 		got = show(value)
-		if _, within := value.(map[string]any); within && wrong.Value != "object" {
-			must = "have only values that are " // one of labels or annotations
+		field := fieldsOf(reflect.ValueOf(&metav1.ObjectMeta{}).Elem())[wrong.Field]
+		if field.IsValid() && field.Kind() == reflect.ValueOf(value).Kind() {
+			must = "have only values that are " // one of labels or finalizers
 		}
 	}
 	return Problem{"metadata." + wrong.Field, fmt.Sprintf("must %s%s, got %s", must, typeName(wrong.Type), got)}

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,11 +88,15 @@ func TestDecodeMeshServiceIsStrict(t *testing.T) {
 		{"empty value", "egress: [{name: a, host: a.example.com, port: 80, timeout: }]", "spec.egress[0].timeout: is empty: give a value or leave it out"},
 		{"no unit", "egress: [{name: a, host: a.example.com, port: 80, timeout: 5}]", "spec.egress[0].timeout: must be a duration with its unit as 30s or 1m30s, got 5; did you mean 5s or 5ms?"},
 		{"text for a number", `inbound: [{port: "80"}]`, `spec.inbound[0].port: must be a whole number, got "80"; leave the quotes out`},
-		{"a number that is too large", `inbound: [{port: 80, maxConnections: 4294967296}]`, `spec.inbound[0].maxConnections: must be a whole number of at most 2147483647, got 4294967296`},
+		{"a number that is too large", `inbound: [{port: 80, maxConnections: 4294967296}]`, `spec.inbound[0].maxConnections: must be a whole number that fits 32 bits, got 4294967296`},
+		{"a percentage that is too large", `inbound: [{port: 80, adaptiveConcurrency: {latencyHeadroomPercent: 4294967296}}]`, `spec.inbound[0].adaptiveConcurrency.latencyHeadroomPercent: must be a whole number that fits 32 bits, got 4294967296`},
+		{"a port that is too large", `inbound: [{port: 4294967296}]`, `spec.inbound[0].port: must be a port from 1 to 65535, got 4294967296`},
+		{"a port that is too small", `inbound: [{port: -4294967296}]`, `spec.inbound[0].port: must be a port from 1 to 65535, got -4294967296`},
 		{"YAML's yes", "egress: [{name: y, host: a.example.com, port: 80}]", "spec.egress[0].name: must be a text (in quotes where it looks like a number or a boolean), got true, which YAML makes of y, yes and on, too"},
 		{"YAML's no", "egress: [{name: n, host: a.example.com, port: 80}]", "spec.egress[0].name: must be a text (in quotes where it looks like a number or a boolean), got false, which YAML makes of n, no and off, too"},
 		{"a Service by its name", "egress: [{name: a, service: cart, port: 80}]", `spec.egress[0].service: must have fields (name, namespace), got "cart"; did you mean {name: cart}?`},
-		{"a Service by its name in DNS", "egress: [{name: a, service: cart.shop, port: 80}]", `spec.egress[0].service: must have fields (name, namespace), got "cart.shop"; did you mean {name: cart, namespace: shop}?`},
+		{"a Service by what is no name", "egress: [{name: a, service: Cart, port: 80}]", `spec.egress[0].service: must have fields (name, namespace), got "Cart"`},
+		{"a Service by its name in DNS", "egress: [{name: a, service: cart.shop, port: 80}]", `spec.egress[0].service: must have fields (name, namespace), got "cart.shop"; did you mean {name: cart, namespace: shop}, or host: cart.shop instead of service?`},
 		{"a number of retries", destination("retries: 3"), "spec.egress[0].retries: must have fields (attempts, budgetPercent, perTryTimeout, safeMethods, when), got 3; did you mean {attempts: 3}?"},
 		{"a switch", destination("outlierDetection: true"), "spec.egress[0].outlierDetection: must have fields (consecutiveErrors, ejectionTime, maxEjectedPercent), got true; did you mean {}?"},
 		{"a switch that is off", destination("outlierDetection: false"), "spec.egress[0].outlierDetection: must have fields (consecutiveErrors, ejectionTime, maxEjectedPercent), got false; leave it out to have none"},
@@ -108,6 +113,9 @@ func TestDecodeMeshServiceIsStrict(t *testing.T) {
 func TestDecodeMeshServiceDurations(t *testing.T) {
 	const units = "; its units are ms, s, m and h"
 	for _, test := range []struct{ given, want string }{
+		{"3600", "3600; did you mean 3600s or 3600ms?"},
+		{"3601", "3601; did you mean 3601ms?"},
+		{"3600001", "3600001" + units},
 		{"30", "30; did you mean 30s or 30ms?"},
 		{`"500"`, `"500"; did you mean 500s or 500ms?`},
 		{"30000", "30000; did you mean 30000ms?"},
@@ -131,6 +139,61 @@ func TestDecodeMeshServiceDurations(t *testing.T) {
 	}
 }
 
+// TestSuggestedDurationsAreTaken: each suggestion, of every field that is a duration, is
+// taken when it is followed.
+func TestSuggestedDurationsAreTaken(t *testing.T) {
+	const to = "egress: [{name: a, host: a.example.com, port: 80, "
+	mesh := func(text string) error {
+		_, err := DecodeMeshService(meshDocument(text))
+		return err
+	}
+	config := func(text string) error {
+		_, err := Decode([]byte("apiVersion: pillion.dev/v1alpha1\nkind: InjectorConfig\n" + text))
+		return err
+	}
+	for _, test := range []struct {
+		decode func(string) error
+		text   string
+		none   bool // 0s is taken
+	}{
+		{mesh, "inbound: [{port: 80, timeout: %s}]", true},
+		{mesh, "inbound: [{port: 80, maxConnectionAge: %s}]", true},
+		{mesh, "inbound: [{port: 80, adaptiveConcurrency: {measureEvery: %s}}]", false},
+		{mesh, "inbound: [{port: 80, rateLimit: {requests: 1, per: %s}}]", false},
+		{mesh, to + "timeout: %s}]", true},
+		{mesh, to + "maxConnectionAge: %s}]", true},
+		{mesh, to + "clientTimeout: %s}]", false},
+		{mesh, to + "idleTimeout: %s}]", false},
+		{mesh, to + "connectTimeout: %s}]", false},
+		{mesh, to + "dnsRefresh: %s}]", false},
+		{mesh, to + "retries: {perTryTimeout: %s}}]", false},
+		{mesh, to + "outlierDetection: {ejectionTime: %s}}]", false},
+		{mesh, to + "routes: [{to: b, headers: [{name: b, value: b}], fallback: {when: Fails, after: %s}}]}, {name: b, host: b.example.com, port: 80}]", false},
+		{config, "lifecycle: {preDrainDelay: %s}", true},
+		{config, "lifecycle: {startTimeout: %s}", false},
+		{config, "envoy: {upstreamIdleTimeout: %s}", true},
+	} {
+		for _, given := range []string{"0", "0.5", "1.5", "5", "40", "7200", "3600001", "2 hours", "1 sec"} {
+			err := test.decode(fmt.Sprintf(test.text, given))
+			if err == nil {
+				t.Fatalf(test.text+" is taken", given)
+			}
+			_, suggested, _ := strings.Cut(err.Error(), "; did you mean ")
+			for word := range strings.FieldsSeq(strings.TrimSuffix(suggested, "?")) {
+				if word == "or" {
+					continue
+				}
+				if err := test.decode(fmt.Sprintf(test.text, word)); err != nil {
+					t.Errorf(test.text+": %s is suggested, and refused: %v", given, word, err)
+				}
+			}
+			if want := given == "5" || given == "1 sec" || given == "0" && test.none; want && suggested == "" || given == "0" && !test.none && suggested != "" {
+				t.Errorf(test.text+": %v", given, err)
+			}
+		}
+	}
+}
+
 func TestDecodeMeshServiceMetadata(t *testing.T) {
 	const head = "apiVersion: pillion.dev/v1alpha1\nkind: MeshService\n"
 	tests := []struct{ name, document, want string }{
@@ -140,6 +203,11 @@ func TestDecodeMeshServiceMetadata(t *testing.T) {
 		{"no object", head + "metadata: cart", `metadata: must have fields (name, namespace), got "cart"`},
 		{"wrong type", head + "metadata: {name: 5}", "metadata.name: must be a text (in quotes where it looks like a number or a boolean), got 5"},
 		{"wrong type below", head + "metadata: {name: cart, labels: {a: 1}}", "metadata.labels: must have only values that are a text (in quotes where it looks like a number or a boolean), got {\"a\":1}"},
+		{"wrong type far below", head + "metadata: {name: cart, labels: {a: {b: c}}}", "metadata.labels: must have only values that are a text (in quotes where it looks like a number or a boolean), got {\"a\":{\"b\":\"c\"}}"},
+		{"wrong type in a list", head + "metadata: {name: cart, finalizers: [1]}", "metadata.finalizers: must have only values that are a text (in quotes where it looks like a number or a boolean), got [1]"},
+		{"a mapping for a text", head + "metadata: {name: {a: b}}", "metadata.name: must be a text (in quotes where it looks like a number or a boolean), got {\"a\":\"b\"}"},
+		{"a mapping for a list", head + "metadata: {name: cart, finalizers: {a: b}}", "metadata.finalizers: must be a list, got {\"a\":\"b\"}"},
+		{"a list for a mapping", head + "metadata: {name: cart, labels: [a]}", "metadata.labels: must be a mapping, got [\"a\"]"},
 		{"no name for an object", head + "metadata: {name: Cart}", `metadata.name: Invalid value: "Cart": must be the name of a service: a-z, 0-9, - and dots, with a letter or digit at both ends`},
 		{"too long for a ConfigMap", head + "metadata: {name: " + strings.Repeat("a", LongestMeshService+1) + "}", "metadata.name: Too long: may not be more than 240 bytes"},
 		{"no name of a namespace", head + "metadata: {name: cart, namespace: Shop}", `metadata.namespace: Invalid value: "Shop": must be the name of a namespace: 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends`},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"reflect"
 	"regexp"
 	"slices"
@@ -120,7 +119,7 @@ func (r *reader) object(target reflect.Value, path string, object map[string]any
 func (r *reader) scalar(target reflect.Value, path, accepted string, value any) {
 	switch v := value.(type) {
 	case map[string]any, []any, bool:
-		r.problem(path, "must be %s, got %s%s", accepted, show(value), hint(target, value))
+		r.problem(path, "must be %s, got %s%s", accepted, show(value), hint(target, path, value))
 		return
 	case string:
 		// What is longer is not worth the work of parsing it.
@@ -142,10 +141,19 @@ func (r *reader) scalar(target reflect.Value, path, accepted string, value any) 
 	if err != nil {
 		target.SetZero()
 		if target.Kind() == reflect.Int32 && wholeNumber.Match(text) {
-			accepted += fmt.Sprintf(" of at most %d", math.MaxInt32)
+			accepted = farAway(path)
 		}
-		r.problem(path, "must be %s, got %s%s", accepted, show(value), hint(target, value))
+		r.problem(path, "must be %s, got %s%s", accepted, show(value), hint(target, path, value))
 	}
+}
+
+// farAway is what is accepted where a number is none that fits its type. The field's own
+// bounds are narrower for most, and told of numbers that fit.
+func farAway(path string) string {
+	if strings.HasSuffix(path, ".port") {
+		return "a port from 1 to 65535"
+	}
+	return "a whole number that fits 32 bits"
 }
 
 // DurationPattern is what a duration has to look like in MeshService's schema: as Go
