@@ -137,7 +137,7 @@ func TestBack(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, suffix, refusal, says string }{
 		{bootstrap.ListenersFile, "-trial", ".update_rejected", "the listeners (LDS)"},
-		{bootstrap.ClustersFile, "", ".update_rejected", "the clusters (CDS)"},
+		{bootstrap.ClustersFile, "", ".update_failure", "the clusters (CDS)"},
 		{bootstrap.InboundRoutesFile, "", ".update_rejected", "the routes inbound (RDS)"},
 		{bootstrap.OutboundRoutesFile, "", ".update_failure", "the routes outbound (RDS)"},
 		{bootstrap.ListenersFile, "", ".update_rejected", "the listeners (LDS)"},

@@ -90,21 +90,21 @@ func TestLacking(t *testing.T) {
 // way, and not while it is being added.
 func TestDismiss(t *testing.T) {
 	t.Parallel()
-	hosts, active, answers := map[string]int{"payments@0": 2}, map[string]int{}, map[string]int{}
+	hosts, active, answers := map[string]int{"payments@0": 1, "users@0": 2}, map[string]int{}, map[string]int{}
 	m := behind(t, numbered(1), answering(&hosts, &active, &answers))
-	m.retired = []retired{{Cluster: static("payments@0", 0), looks: 3}}
+	m.retired = []retired{{Cluster: static("payments@0", 0), looks: 3}, {Cluster: static("users@0", 0), looks: 3}}
 	look := func(under int, added ...bootstrap.Cluster) int {
-		active["payments@0"], m.lookedAtUse = under, time.Time{}
+		active["payments@0"], active["users@0"], m.lookedAtUse = under, under, time.Time{}
 		m.dismiss(t.Context(), added)
 		return len(m.retired)
 	}
 	for n, under := range []int{0, 0, 1, 0, 0} {
-		if look(under) != 1 {
-			t.Fatalf("it is gone after look %d", n)
+		if look(under) != 2 {
+			t.Fatalf("%d are left after look %d", len(m.retired), n)
 		}
 	}
-	if look(0, m.retired[0].Cluster) != 1 {
-		t.Fatal("it is gone though it is being added")
+	if look(0, m.retired[0].Cluster) != 1 || m.retired[0].Name != "payments@0" {
+		t.Fatalf("left are %+v, want the one that is being added", m.retired)
 	}
 	if look(0) != 0 {
 		t.Error("it is there though nothing was under way three times")
