@@ -86,6 +86,35 @@ func TestLacking(t *testing.T) {
 	}
 }
 
+// TestAddressesAreAwaited: an Envoy that does not answer says nothing, and while something is
+// waited for what nobody uses goes, which may be what it is waited for.
+func TestAddressesAreAwaited(t *testing.T) {
+	t.Parallel()
+	hosts, none, answers := map[string]int{"payments@2": 0, "payments@0": 1}, map[string]int{}, map[string]int{"payments": 3}
+	envoy, looks := answering(&hosts, &none, &answers), 0
+	m := behind(t, nil, func(out http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/clusters" {
+			if looks++; looks < 3 {
+				http.Error(out, "not now", http.StatusServiceUnavailable)
+				return true
+			}
+			answers["payments"]++
+		}
+		return envoy(out, r)
+	})
+	added := []bootstrap.Cluster{static("payments@2", 2)}
+	asked, err := m.askedFor(t.Context(), added)
+	if err != nil || asked["payments"] != 3 {
+		t.Errorf("DNS had answered %v times, %v; want 3", asked, err)
+	}
+	m.retired = []retired{{Cluster: static("payments@0", 0), looks: 1}}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := m.awaitAddresses(ctx, added, asked); err != nil || looks < 3 || len(m.retired) > 0 {
+		t.Errorf("after %d looks it is waited for no more, with %v beside it: %v", looks, m.retired, err)
+	}
+}
+
 // TestDismiss: a retired cluster goes after so many looks in a row that found nothing under
 // way, and not while it is being added.
 func TestDismiss(t *testing.T) {
