@@ -3,6 +3,8 @@ package meshservice
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,8 +18,12 @@ import (
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 )
 
-// deletionsInterval is how often it is looked whether the last deletions are seen to.
-const deletionsInterval = time.Second
+const (
+	// deletionsInterval is how often it is looked whether the last deletions are seen to.
+	deletionsInterval = time.Second
+	// leftoversNamed are how many of the ConfigMaps that stay are named.
+	leftoversNamed = 5
+)
 
 // kindIsKnown asks whether the API server has MeshServices. It asks for one of them, not for the
 // definition: a client remembers a kind that is gone.
@@ -59,8 +65,9 @@ func tellGone(gone chan<- struct{}) toolscache.WatchErrorHandlerWithContext {
 
 // untilGone returns when there is no such kind any more, and the ConfigMaps are gone of those
 // MeshServices whose deletion was seen: with a definition, kube-apiserver deletes its objects faster
-// than their ConfigMaps can be. A MeshService whose deletion was not seen keeps its own. That the
-// kind is not found says nothing about the objects: kube-apiserver may not serve them for a while.
+// than their ConfigMaps can be. Some may never go, where a finalizer or a policy holds them. A
+// MeshService whose deletion was not seen keeps its own. That the kind is not found says nothing
+// about the objects: kube-apiserver may not serve them for a while.
 func (k *Keeper) untilGone(ctx context.Context, gone <-chan struct{}) error {
 	select {
 	case <-ctx.Done():
@@ -72,33 +79,65 @@ func (k *Keeper) untilGone(ctx context.Context, gone <-chan struct{}) error {
 	if err != nil || !documents.HasSynced() {
 		return err // nothing was seen
 	}
-	for left := true; left && err == nil && ctx.Err() == nil; {
+	wait := leftoverWait{patience: k.options.LeftoverPatience}
+	for {
 		// Before the first look, too: what the watch saw last is on its way.
 		pause(ctx, deletionsInterval, nil)
-		left, err = k.hasLeftovers(ctx)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // it is over
+		}
+		left, err := k.leftovers(ctx)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		if wait.isOver(len(left), k.options.Now()) {
+			k.sayLeftovers(left)
+			return nil
+		}
 	}
-	return err
 }
 
-// hasLeftovers says whether there is a ConfigMap without its MeshService.
-func (k *Keeper) hasLeftovers(ctx context.Context) (bool, error) {
+// leftoverWait is over when nothing has gone for as long as patience: many take longer than one
+// that is held.
+type leftoverWait struct {
+	patience time.Duration
+	fewest   int
+	since    time.Time
+}
+
+func (w *leftoverWait) isOver(left int, now time.Time) bool {
+	if w.since.IsZero() || left < w.fewest {
+		w.fewest, w.since = left, now
+	}
+	return now.Sub(w.since) >= w.patience
+}
+
+func (k *Keeper) sayLeftovers(left []string) {
+	slices.Sort(left)
+	k.options.Log.Warn("ConfigMaps of MeshServices that were deleted do not go, and pods keep what is in them; look what holds them, as a finalizer or a policy that denies deletions, and delete them",
+		"count", len(left), "first", strings.Join(left[:min(len(left), leftoversNamed)], ", "))
+}
+
+// leftovers are the ConfigMaps without their MeshService.
+func (k *Keeper) leftovers(ctx context.Context) ([]string, error) {
 	entries := &metav1.PartialObjectMetadataList{}
 	entries.SetGroupVersionKind(newConfigMapEntry().GroupVersionKind())
 	if err := k.cache.List(ctx, entries); err != nil {
-		return false, fmt.Errorf("looking for ConfigMaps whose MeshService is gone: %w", err)
+		return nil, fmt.Errorf("looking for ConfigMaps whose MeshService is gone: %w", err)
 	}
+	var left []string
 	for n := range entries.Items {
 		for _, request := range serviceOfConfigMap(ctx, &entries.Items[n]) {
 			serves, err := k.serves(ctx, request.Namespace)
 			if err != nil {
-				return false, err
+				return nil, err
 			}
 			if serves && apierrors.IsNotFound(k.cache.Get(ctx, request.NamespacedName, newDocument())) {
-				return true, nil
+				left = append(left, configMapOf(request.NamespacedName).String())
 			}
 		}
 	}
-	return false, nil
+	return left, nil
 }
 
 func newDocument() *unstructured.Unstructured {

@@ -33,7 +33,7 @@ const (
 	lookAgain = time.Minute
 )
 
-// Options are what a Keeper is made of. Every field but Dial has to be set.
+// Options are what a Keeper is made of. Every field has to be set but those that say so.
 type Options struct {
 	// Revision of the release: it sees to the namespaces whose label pillion.dev/revision
 	// has this value, or that have none where it is empty.
@@ -46,6 +46,9 @@ type Options struct {
 	Interval time.Duration
 	// Dial connects to the pods; nil for the network's own way.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// LeftoverPatience is how long ConfigMaps are waited for that do not go, once nobody knows
+	// MeshServices any more; 0 is a minute.
+	LeftoverPatience time.Duration
 	// OnError counts an attempt that failed and is made again.
 	OnError func()
 	Log     *slog.Logger

@@ -33,6 +33,8 @@ const (
 	kindInterval = 10 * time.Second
 	// retryInterval is after how long everything is begun anew when it failed as a whole.
 	retryInterval = 15 * time.Second
+	// leftoverPatience is long enough for a kube-apiserver or a webhook that is down for a moment.
+	leftoverPatience = time.Minute
 	// workers bring MeshServices at the same time.
 	workers = 4
 	// requestsPerSecond bound what is asked of kube-apiserver when many MeshServices change at
@@ -43,6 +45,9 @@ const (
 // New makes a Keeper for the cluster of config. Events go to recorder, and writes bear owner as
 // their field manager.
 func New(config *rest.Config, owner string, recorder events.EventRecorder, metrics *Metrics, o Options) (*Keeper, error) {
+	if o.LeftoverPatience == 0 {
+		o.LeftoverPatience = leftoverPatience
+	}
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = requestsPerSecond, 2*requestsPerSecond
 	direct, err := client.New(config, client.Options{})

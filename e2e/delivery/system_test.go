@@ -51,6 +51,8 @@ type system struct {
 	pods      *pods
 	// audit is nil where controllers audit nothing.
 	audit *auditor.Options
+	// leftoverPatience of controllers; 0 is theirs.
+	leftoverPatience time.Duration
 	// Of the controller that was started last: what it said, and where its status is.
 	log       *testLog
 	statusURL string
@@ -125,6 +127,7 @@ func (s *system) start(t *testing.T) (stop func()) {
 		Audit:         s.audit,
 		MeshServices: &meshservice.Options{
 			PodLabel: "service-mesh-enabled", PodLabelValue: "true", StatusPort: statusPort, Interval: time.Second, Dial: s.pods.dial,
+			LeftoverPatience: s.leftoverPatience,
 		},
 		Log: slog.New(slog.NewTextHandler(log, nil)),
 	})
