@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -54,8 +55,7 @@ func TestDefinitionGoesAndComes(t *testing.T) {
 	// So many that their ConfigMaps are not gone as fast as they are.
 	const services = 150
 	s := newSystem(t)
-	var asked atomic.Int64
-	s.config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &counter{next, &asked} })
+	asked := s.countQuestions()
 	for n := range services {
 		s.mustApply(t, fmt.Sprintf("service-%d", n), refused)
 	}
@@ -120,20 +120,21 @@ func TestKindNotServed(t *testing.T) {
 	s.condition(t, "cart", v1alpha1.ConditionApplied, metav1.ConditionUnknown, "NoPods")
 	before, document := s.configMaps(t), s.service(t, "cart").ResourceVersion
 
-	s.serve(t, false)
+	serve := s.stopServing(t)
 	eventually(t, "it is said", func() bool { return s.log.count(unknownAgain) > 0 })
 	stop()
+	asked := s.countQuestions()
 	stop = s.start(t)
 	eventually(t, "the second controller has asked", func() bool { return s.log.count("the API server knows no MeshServices") > 0 })
-	// A deletion would have been seen to before this.
-	s.deleteSecret(t)
-	s.makesSecret(t)
+	// Whatever it makes of the answer, it asks again after that.
+	first := asked.Load()
+	eventually(t, "the second controller asks again", func() bool { return asked.Load() > first })
 	if diff := cmp.Diff(before, s.configMaps(t)); diff != "" {
 		t.Errorf("while the kind was not served, the ConfigMaps changed (-before +after):\n%s", diff)
 	}
 	stop()
 
-	s.serve(t, true)
+	serve()
 	s.start(t)
 	s.mustApply(t, "fence", refused)
 	s.condition(t, "fence", v1alpha1.ConditionApplied, metav1.ConditionUnknown, "NoPods")
@@ -201,6 +202,13 @@ func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.next.RoundTrip(r)
 }
 
+// countQuestions counts those of controllers that are started from now on.
+func (s *system) countQuestions() *atomic.Int64 {
+	asked := &atomic.Int64{}
+	s.config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &counter{next, asked} })
+	return asked
+}
+
 func (s *system) deleteDefinition(t *testing.T) {
 	t.Helper()
 	if err := s.client.Delete(t.Context(), s.release.Of("crds", "CustomResourceDefinition").DeepCopy()); err != nil {
@@ -225,24 +233,38 @@ func (s *system) install(t *testing.T) {
 	s.waitForKind(t)
 }
 
-// serve has MeshServices served or not; they are stored in any case.
-func (s *system) serve(t *testing.T, served bool) {
+// stopServing has MeshServices stored and not served until the test ends or serve is called.
+func (s *system) stopServing(t *testing.T) (serve func()) {
 	t.Helper()
-	s.changeDefinition(t, fmt.Sprintf(`[{"op":"replace","path":"/spec/versions/0/served","value":%t}]`, served))
-	if served {
+	const patch = `[{"op":"replace","path":"/spec/versions/0/served","value":%t}]`
+	again := func(ctx context.Context) error { return s.patchDefinition(ctx, fmt.Sprintf(patch, true)) }
+	t.Cleanup(func() {
+		if err := again(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	s.changeDefinition(t, fmt.Sprintf(patch, false))
+	s.waitForNoKind(t)
+	return func() {
+		t.Helper()
+		if err := again(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		s.waitForKind(t)
-	} else {
-		s.waitForNoKind(t)
 	}
 }
 
 // changeDefinition changes it with a hand that is not Helm's.
 func (s *system) changeDefinition(t *testing.T, patch string) {
 	t.Helper()
-	definition := s.release.Of("crds", "CustomResourceDefinition").DeepCopy()
-	if err := s.client.Patch(t.Context(), definition, client.RawPatch(types.JSONPatchType, []byte(patch))); err != nil {
+	if err := s.patchDefinition(t.Context(), patch); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (s *system) patchDefinition(ctx context.Context, patch string) error {
+	definition := s.release.Of("crds", "CustomResourceDefinition").DeepCopy()
+	return s.client.Patch(ctx, definition, client.RawPatch(types.JSONPatchType, []byte(patch)))
 }
 
 // document is a MeshService that need not be one that this version can read.
