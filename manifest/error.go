@@ -39,31 +39,51 @@ func (d *Document) wrongAt(pointer []string, format string, args ...any) *Error 
 
 var parsersLine = regexp.MustCompile(`^line (\d+): `)
 
-// yamlError moves the line that the parser names to where it is in the file, and names
-// the two causes that its words do not.
+// yamlError moves the line that the parser names to where it is in the file. Beside its
+// words it names the two causes that they do not, where these are on the line.
 func (d *Document) yamlError(err error) *Error {
 	text := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
 	text = strings.TrimPrefix(text, "yaml: ")
-	line := 0
+	line, of := 0, ""
 	if m := parsersLine.FindStringSubmatch(text); m != nil {
 		if n, err := strconv.Atoi(m[1]); err == nil {
 			line, text = n, text[len(m[0]):]
+			of = fmt.Sprintf(" of line %d", d.line+n-1)
 		}
+	} else if key := mappingKey(d.root); key != nil {
+		line = key.Line
 	}
 	n := 0
 	for l := range strings.Lines(d.text) {
 		n++
-		content := strings.TrimLeft(l, " \t")
-		// The parser is at most a line away from the cause, if it names one.
-		near := n >= line-1 && n <= line+1
-		if (near || line == 0) && strings.Contains(l, "{{") && strings.Contains(l, "}}") {
-			return d.wrong(n, "the YAML cannot be read, since there is a template in it ({{): give what it makes, as `helm template` prints it")
+		cause := ""
+		switch {
+		case n < line || n > line+1: // the parser is at most a line before the cause
+		case template.MatchString(l):
+			cause = "a template in it ({{): give what it makes, as `helm template` prints it"
+		case aboutTab(text, n == max(line, 1)) && indentedByTab.MatchString(l):
+			cause = "a tab before the text: YAML is indented by spaces alone"
 		}
-		if near && strings.Contains(l[:len(l)-len(content)], "\t") {
-			return d.wrong(n, "the YAML cannot be read, since there is a tab before the text: YAML is indented by spaces alone")
+		if cause != "" {
+			return d.wrong(n, "the YAML cannot be read, since there is %s (the parser says%s: %s)", cause, of, text)
 		}
 	}
+	if line == 0 {
+		return d.wrong(line, "the YAML cannot be read: %s", text)
+	}
 	return d.wrong(line, "the YAML cannot be read, look at this line and the one above: %s", text)
+}
+
+var (
+	// template at the start of a value that has no quotes.
+	template      = regexp.MustCompile(`^(?:[^'"#]*(?:[-:]\s|[,\[{]))?\s*\{\{`)
+	indentedByTab = regexp.MustCompile(`^ *\t`)
+)
+
+// aboutTab says whether the parser complains of a tab. Where one begins a token it does
+// not say that it is one, but which line it is on.
+func aboutTab(text string, named bool) bool {
+	return strings.Contains(text, "tab character") || named && strings.Contains(text, "cannot start any token")
 }
 
 // twice says that a key is there twice.

@@ -209,6 +209,22 @@ func repeatedKey(n *yaml.Node) *yaml.Node {
 	return nil
 }
 
+// mappingKey finds a key that is a mapping itself, as a template makes one.
+func mappingKey(n *yaml.Node) *yaml.Node {
+	if n == nil {
+		return nil
+	}
+	for i, child := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 0 && child.Kind == yaml.MappingNode {
+			return child
+		}
+		if key := mappingKey(child); key != nil {
+			return key
+		}
+	}
+	return nil
+}
+
 // Documents of the stream, in their order.
 func (s *Stream) Documents() []*Document {
 	var documents []*Document
