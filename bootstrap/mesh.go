@@ -89,6 +89,8 @@ func (c Config) outboundChains() []filterChain {
 	var chains []filterChain
 	// ports have chains of their own; true for all that may come.
 	ports := map[uint16]bool{}
+	// byAddress are those on which kube-apiserver is known by its address.
+	byAddress := map[uint16]bool{}
 	for _, of := range c.Generation.Outbound.Connections {
 		if _, known := ports[of.Port]; !known && !slices.Contains(c.Generation.Outbound.BytePorts, of.Port) {
 			ports[of.Port] = false
@@ -108,7 +110,10 @@ func (c Config) outboundChains() []filterChain {
 			Match:   &filterChainMatch{DestinationPort: of.Port, ServerNames: of.ServerNames, TransportProtocol: isTLS},
 			Filters: []extension{c.tcpProxy(Outbound, of.Cluster)},
 		})
-		if slices.Contains(of.ServerNames, apiServerName) && c.APIServer.IsValid() {
+		// Of destinations that are kube-apiserver by one name each the first has those who come by
+		// address: Envoy takes no two chains for the same.
+		if c.APIServer.IsValid() && !byAddress[of.Port] && slices.ContainsFunc(of.ServerNames, isAPIServer) {
+			byAddress[of.Port] = true
 			chains = append(chains, c.apiServerChain(of))
 		}
 	}
@@ -125,8 +130,15 @@ func (c Config) outboundChains() []filterChain {
 	return chains
 }
 
-// apiServerName is what kube-apiserver is called in every cluster.
-const apiServerName = "kubernetes.default.svc"
+// isAPIServer says whether a name is one that kube-apiserver has in every cluster, or in
+// those of the usual domain.
+func isAPIServer(name string) bool {
+	switch name {
+	case "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local":
+		return true
+	}
+	return false
+}
 
 // apiServerChain is for the Kubernetes clients in the pod, where kube-apiserver is a destination.
 // They connect to the address that they are told, so no server name says where to: that of the

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func declared() *Generation {
 				{Name: "db", Port: 5432, Cluster: "db@1"},
 				{Name: "api", Port: 443, ServerNames: []string{"api.test"}, Cluster: "payments@1"},
 				{Name: "other", Port: 443, ServerNames: []string{"other.test"}, Cluster: "db@1"},
-				{Name: "kubernetes", Port: 443, ServerNames: []string{"kubernetes.default", apiServerName}, Cluster: "db@1"},
+				{Name: "kubernetes", Port: 443, ServerNames: []string{"kubernetes.default", "kubernetes.default.svc"}, Cluster: "db@1"},
 			},
 			RefuseUndeclared: refusal,
 		},
@@ -66,6 +67,38 @@ func TestGenerationFiles(t *testing.T) {
 	c := full()
 	c.Generation = declared()
 	expect(t, c, "testdata/generation")
+}
+
+// TestAPIServerByAddress: any of the names of kube-apiserver makes it known by its address, and
+// for no two destinations on one port.
+func TestAPIServerByAddress(t *testing.T) {
+	connection := func(name string, port uint16, names ...string) Connection {
+		return Connection{Name: name, Port: port, ServerNames: names, Cluster: "db@1"}
+	}
+	for _, test := range []struct {
+		of   []Connection
+		want []string
+	}{
+		{[]Connection{connection("a", 443, "kubernetes.default")}, []string{"a by address"}},
+		{[]Connection{connection("a", 443, "kubernetes.default.svc")}, []string{"a by address"}},
+		{[]Connection{connection("a", 443, "kubernetes.default.svc.cluster.local")}, []string{"a by address"}},
+		{[]Connection{connection("a", 443, "other.test", "kubernetes.default")}, []string{"a by address"}},
+		{[]Connection{connection("a", 443, "kubernetes.default"), connection("b", 443, "kubernetes.default.svc"), connection("c", 6443, "kubernetes.default")}, []string{"a by address", "c by address"}},
+		{[]Connection{connection("a", 443, "kubernetes"), connection("b", 443, "kubernetes.shop.svc"), connection("c", 443, "kubernetes.default.svc.test")}, nil},
+		{[]Connection{connection("a", 443)}, nil},
+	} {
+		c := full()
+		c.Generation = &Generation{Outbound: Destinations{Connections: test.of}}
+		var got []string
+		for _, chain := range c.outboundChains() {
+			if chain.Match.PrefixRanges != nil {
+				got = append(got, chain.Name)
+			}
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%v: by address are %q, want %q", test.of, got, test.want)
+		}
+	}
 }
 
 // meshed is a pod whose Envoy has a generation, and one that both ends of its

@@ -84,6 +84,10 @@ func TestDiff(t *testing.T) {
 				"b: is no longer a destination: b.test:1 is undeclared\n",
 		},
 		{
+			"TCP beside HTTP takes no HTTP of its own host", `{egress: [{name: b, host: b.test, port: 1}, {name: d, host: d.test, port: 1}]}`, `{egress: [{name: c, host: b.test, port: 1, protocol: TCP}, {name: d, host: d.test, port: 1}]}`,
+			"b: is no longer a destination: b.test:1 is undeclared\nc: new destination b.test:1 with protocol TCP\n",
+		},
+		{
 			"a name before the port", `{egress: [{name: a, host: a.test, port: 1, protocol: TLS}, {name: b, host: b.test, port: 1, protocol: TCP}]}`, `{egress: [{name: b, host: b.test, port: 1, protocol: TCP}, {name: c, host: a.test, port: 1, protocol: TLS}]}`,
 			"a: is no longer a destination: a.test:1 is c now, in statistics, too (open connections are drained once)\n" +
 				"c: new destination a.test:1 with protocol TLS\n",
