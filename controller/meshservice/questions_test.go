@@ -115,7 +115,7 @@ func TestQuestions(t *testing.T) {
 	}
 	services := map[types.NamespacedName]service{named("shop"): {version: "v2"}, named("foreign"): {version: "v2", foreign: true}}
 	pods := map[types.NamespacedName][]pod{
-		named("shop"):    {{"new", "new", "new", true}, {"recent", "recent", "recent", true}, {"old", "old", "old", true}, {"unmounted", "unmounted", "unmounted", false}, {"nowhere", "nowhere", "", true}},
+		named("shop"):    {{"recent", "recent", "recent", true}, {"old", "old", "old", true}, {"new", "new", "new", true}, {"unmounted", "unmounted", "unmounted", false}, {"nowhere", "nowhere", "", true}},
 		named("foreign"): {{"foreign", "foreign", "foreign", true}},
 	}
 	answers := map[types.UID]*answer{"recent": settled(time.Minute), "old": settled(6 * time.Minute), "foreign": settled(time.Minute), "gone": settled(time.Minute)}
