@@ -165,7 +165,7 @@ func successor(d Destination, in *Service) string {
 		return other.Protocol != TCP && !slices.ContainsFunc(d.Hosts, missing)
 	}
 	anyHost := func(other Destination) bool {
-		return other.Protocol == TCP && !(byHost && d.Protocol.IsHTTP())
+		return other.Protocol == TCP && (!byHost || !d.Protocol.IsHTTP())
 	}
 	for _, takes := range []func(Destination) bool{named, anyHost} {
 		if n := slices.IndexFunc(others, takes); n >= 0 {
