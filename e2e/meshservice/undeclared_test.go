@@ -111,6 +111,7 @@ func TestCallsByAddressWhereUndeclaredIsRefused(t *testing.T) {
 		{told(c, "refused", "undeclaredEgress: Refused\n", server.IPv4), server.IPv4, false, false, false, false, false},
 		{told(c, "declared", kubernetes+"TLS}]\n", server.IPv4), server.IPv4, true, true, true, false, false},
 		{told(c, "declared6", kubernetes+"TLS}]\n", server.IPv6), server.IPv6, true, true, true, false, false},
+		{told(c, "host", "undeclaredEgress: Refused\negress: [{name: kubernetes, host: kubernetes.default, port: 443, protocol: TLS}, {name: whole, host: kubernetes.default.svc.cluster.local, port: 443, protocol: TLS}]\n", server.IPv4), server.IPv4, true, true, true, false, false},
 		{told(excluded, "excluded", "undeclaredEgress: Refused\n", server.IPv4), server.IPv4, true, true, true, true, false},
 		{told(c, "wide", kubernetes+"TCP}]\n", server.IPv4), server.IPv4, true, true, true, false, true},
 		// In clusters that tell their pods a name.
