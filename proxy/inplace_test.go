@@ -68,8 +68,12 @@ func TestChangedInPlace(t *testing.T) {
 		says   string
 		change func(*bootstrap.Generation)
 	}{
-		"one of the clusters": {"Invalid duration: Expected positive duration", func(g *bootstrap.Generation) {
+		"the file of clusters": {"Invalid duration: Expected positive duration", func(g *bootstrap.Generation) {
 			g.Clusters[1].Message = json.RawMessage(strings.Replace(string(g.Clusters[1].Message), "9s", "-9s", 1))
+		}},
+		// Envoy would take the other one.
+		"one of the clusters": {"LB policy", func(g *bootstrap.Generation) {
+			g.Clusters[1].Message = json.RawMessage(strings.Replace(string(g.Clusters[1].Message), "CLUSTER_PROVIDED", "ROUND_ROBIN", 1))
 		}},
 		"a listener": {"Error adding/updating listener(s)", func(g *bootstrap.Generation) {
 			g.Outbound.Connections = append(g.Outbound.Connections, g.Outbound.Connections[0])
