@@ -35,30 +35,30 @@ const (
 )
 
 // calling is a generation with so many destinations, whose hosts DNS finds at an address.
-func calling(t testing.TB, dns *sandbox.DNS, at netip.Addr, destinations int) *bootstrap.Generation {
-	t.Helper()
+func calling(tb testing.TB, dns *sandbox.DNS, at netip.Addr, destinations int) *bootstrap.Generation {
+	tb.Helper()
 	var egress []v1alpha1.Destination
 	for n := range destinations {
 		dns.Set(host(n), at)
 		egress = append(egress, v1alpha1.Destination{Name: fmt.Sprint("destination-", n), Host: host(n), Port: 8080})
 	}
-	return declaring(t, "shop", egress)
+	return declaring(tb, "shop", egress)
 }
 
 // declaring is a service's generation with these destinations.
-func declaring(t testing.TB, name string, egress []v1alpha1.Destination) *bootstrap.Generation {
-	t.Helper()
+func declaring(tb testing.TB, name string, egress []v1alpha1.Destination) *bootstrap.Generation {
+	tb.Helper()
 	document := &v1alpha1.MeshService{ObjectMeta: metav1.ObjectMeta{
 		Name: name, Namespace: "default", Generation: int64(len(egress)) + 1, CreationTimestamp: metav1.Unix(1_700_000_000, 0),
 	}, Spec: v1alpha1.MeshServiceSpec{Egress: egress}}
 	v1alpha1.DefaultMeshService(document)
 	service, err := mesh.Resolve(document)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	g, err := envoy.Render(service)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return g
 }
@@ -199,15 +199,15 @@ func live(r *sandbox.Running) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-func inForce(t testing.TB, p *sandbox.Pod) string {
-	t.Helper()
+func inForce(tb testing.TB, p *sandbox.Pod) string {
+	tb.Helper()
 	var is lifecycle.MeshStatus
-	_, body := injected.Status(t, p, p, http.MethodGet, lifecycle.MeshStatusPath)
+	_, body := injected.Status(tb, p, p, http.MethodGet, lifecycle.MeshStatusPath)
 	if err := json.Unmarshal([]byte(body), &is); err != nil {
-		t.Fatalf("%v: %s", err, body)
+		tb.Fatalf("%v: %s", err, body)
 	}
 	if is.State == lifecycle.MeshRejected {
-		t.Fatal(is.Reason)
+		tb.Fatal(is.Reason)
 	}
 	if is.Running == nil || is.State != lifecycle.MeshApplied {
 		return ""

@@ -64,24 +64,6 @@ func TestAdaptiveConcurrencyKeepsLatencyUnderOverload(t *testing.T) {
 	}
 }
 
-// misses says what of the feature's promise a run does not keep.
-func (r *results) misses(control *results, ahead, aheadControl int) (missed []string) {
-	miss := func(format string, arguments ...any) { missed = append(missed, fmt.Sprintf(format, arguments...)) }
-	if r.percentile(50) > control.percentile(50)/3 {
-		miss("p50 is %s, and %s without it: want a third at most", r.percentile(50), control.percentile(50))
-	}
-	if r.percentile(99) > control.percentile(99)/2 {
-		miss("p99 is %s, and %s without it: want half at most", r.percentile(99), control.percentile(99))
-	}
-	if ahead > aheadControl/2 {
-		miss("of a hundred requests 99 find up to %d in the app, and %d without it: want half at most", ahead, aheadControl)
-	}
-	if r.rate()*10 < control.rate()*6 {
-		miss("%.0f requests a second got done, and %.0f without it: want six tenths at least", r.rate(), control.rate())
-	}
-	return missed
-}
-
 func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
 
 // pool is an app with so many workers, each of which takes a while.
@@ -142,6 +124,24 @@ func (r *results) percentile(percent int) time.Duration {
 	}
 	slices.Sort(r.good)
 	return r.good[len(r.good)*percent/100]
+}
+
+// misses says what of the feature's promise a run does not keep.
+func (r *results) misses(control *results, ahead, aheadControl int) (missed []string) {
+	miss := func(format string, arguments ...any) { missed = append(missed, fmt.Sprintf(format, arguments...)) }
+	if r.percentile(50) > control.percentile(50)/3 {
+		miss("p50 is %s, and %s without it: want a third at most", r.percentile(50), control.percentile(50))
+	}
+	if r.percentile(99) > control.percentile(99)/2 {
+		miss("p99 is %s, and %s without it: want half at most", r.percentile(99), control.percentile(99))
+	}
+	if ahead > aheadControl/2 {
+		miss("of a hundred requests 99 find up to %d in the app, and %d without it: want half at most", ahead, aheadControl)
+	}
+	if r.rate()*10 < control.rate()*6 {
+		miss("%.0f requests a second got done, and %.0f without it: want six tenths at least", r.rate(), control.rate())
+	}
+	return missed
 }
 
 func (r *results) refusedShare() float64 {
