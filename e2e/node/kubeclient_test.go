@@ -75,7 +75,7 @@ func from(ns, pod string, args ...string) []string {
 
 // TestKubernetesClientWhereUndeclaredIsRefused: a client in a pod that reached kube-apiserver does
 // not when what is undeclared is refused, as the page says, and does again when it is declared.
-// So do clients in pods for which one of the page's other ways was taken.
+// So do clients in pods that say a name, or for which one of the page's other ways was taken.
 func TestKubernetesClientWhereUndeclaredIsRefused(t *testing.T) {
 	ns := newNamespace(t, "kubeclient", optedIn)
 	startCallers(t, ns)
