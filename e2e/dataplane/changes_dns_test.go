@@ -302,7 +302,7 @@ func TestOnlyOnePortDrains(t *testing.T) {
 			{Port: number(httpPort), MaxConcurrentStreams: &streams, Timeout: &metav1.Duration{Duration: timeout}}, {Port: number(echoPort), Protocol: v1alpha1.InboundTCP},
 		}})
 	}
-	g := inbound(7, time.Minute)
+	g := inbound(107, time.Minute)
 	s.apply(g)
 	s.await(g.Version)
 	pick := func() string { return s.pod.IPv4.String() }
@@ -338,14 +338,14 @@ func TestOnlyOnePortDrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Routes alone: nothing drains.
-	next := inbound(7, 50*time.Second)
+	next := inbound(107, 50*time.Second)
 	s.apply(next)
 	s.await(next.Version)
 	if draining := injected.Stats(t, s.pod)["listener_manager.total_filter_chains_draining"]; draining != 0 {
 		t.Errorf("%d filter chains drain for a timeout", draining)
 	}
 	// What the listener has: those of that port.
-	next = inbound(8, 50*time.Second)
+	next = inbound(108, 50*time.Second)
 	s.apply(next)
 	s.await(next.Version)
 	sandbox.Eventually(t, "the connection to the port that changed ends", 20*time.Second, func() bool {
