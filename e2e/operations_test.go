@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"io"
-	"net/http"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pillion-mesh/pillion/e2e/release"
 )
 
 // metrics is what Prometheus would read.
@@ -23,20 +23,11 @@ func (i *installation) metrics(t *testing.T) string {
 
 func metricsOf(t *testing.T, statusURL string) string {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, statusURL+"/metrics", http.NoBody)
+	text, err := release.Get(t.Context(), statusURL+"/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
+	return text
 }
 
 // counters are the values of the webhook's counters that are above 0, by series.

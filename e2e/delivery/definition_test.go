@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/pillion-mesh/pillion/api/v1alpha1"
 	"github.com/pillion-mesh/pillion/controller/auditor"
+	"github.com/pillion-mesh/pillion/e2e/release"
 	"github.com/pillion-mesh/pillion/lifecycle"
 )
 
@@ -367,18 +367,9 @@ func (s *system) configMaps(t *testing.T) map[string]string {
 // get asks the controller's status port.
 func (s *system) get(t *testing.T, path string) string {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.statusURL+path, http.NoBody)
+	text, err := release.Get(t.Context(), s.statusURL+path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
+	return text
 }
