@@ -104,11 +104,11 @@ func (d *Document) noObject(pointer []string, err error) *Error {
 	for name := range wrong.JSONPointer.Tokens() {
 		pointer = append(pointer[:len(pointer):len(pointer)], name)
 	}
-	return d.wrongAt(pointer, "this is not a Kubernetes object: %s cannot be %s", fieldPath(pointer), kindName(wrong.JSONKind))
+	return d.wrongAt(pointer, "this is not a Kubernetes object: %s cannot be %s", fieldPath(pointer), KindName(wrong.JSONKind))
 }
 
-// kindName names a type of JSON as people who write YAML do.
-func kindName(kind jsontext.Kind) string {
+// KindName names a type of JSON as people who write YAML do.
+func KindName(kind jsontext.Kind) string {
 	switch kind {
 	case '{':
 		return "a mapping"

@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pillion-mesh/pillion/injector"
@@ -73,22 +72,7 @@ func wrongType(object *manifest.Object, found *manifest.Pod, err error) error {
 		}
 	}
 	full, place := found.Field(path.String())
-	return fmt.Errorf("%s: %s: %s: has the wrong type, %s; `kubectl explain` tells the right one", place, object, full, kindOf(wrong.JSONKind))
-}
-
-// kindOf names a JSON type as people who write YAML do.
-func kindOf(kind jsontext.Kind) string {
-	switch kind {
-	case '{':
-		return "a mapping"
-	case '[':
-		return "a list"
-	case '"':
-		return "a text"
-	case '0':
-		return "a number"
-	}
-	return "true or false"
+	return fmt.Errorf("%s: %s: %s: has the wrong type, %s; `kubectl explain` tells the right one", place, object, full, manifest.KindName(wrong.JSONKind))
 }
 
 // namespaceUnknown says whether the verdict rests on a namespace that was not seen.
