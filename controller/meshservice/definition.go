@@ -80,12 +80,9 @@ func (k *Keeper) untilGone(ctx context.Context, gone <-chan struct{}) error {
 		return err // nothing was seen
 	}
 	wait := leftoverWait{patience: k.options.LeftoverPatience}
-	for {
+	for ctx.Err() == nil {
 		// Before the first look, too: what the watch saw last is on its way.
 		pause(ctx, deletionsInterval, nil)
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // it is over
-		}
 		left, err := k.leftovers(ctx)
 		if err != nil || len(left) == 0 {
 			return err
@@ -95,6 +92,7 @@ func (k *Keeper) untilGone(ctx context.Context, gone <-chan struct{}) error {
 			return nil
 		}
 	}
+	return nil
 }
 
 // leftoverWait is over when nothing has gone for as long as patience: many take longer than one
